@@ -1,0 +1,121 @@
+//! Cuts a stream of bytes into frames, without IO.
+
+use super::{BODY_HEADER, FrameError};
+
+/// A frame whose payload has not been read yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawFrame {
+    /// What the payload is.
+    pub kind: u16,
+    /// Pairs a response with its request; 0 in a push.
+    pub request: u32,
+    /// bincode.
+    pub payload: Vec<u8>,
+}
+
+/// Collects bytes until a frame is whole. A length above the limit is refused before anything is allocated for it, and
+/// the buffer grows only as bytes arrive.
+#[derive(Debug)]
+pub struct FrameDecoder {
+    buffer: Vec<u8>,
+    /// How much of `buffer` has been handed out; removed when more arrives, so that many small frames cost one move.
+    taken: usize,
+    limit: usize,
+}
+
+impl FrameDecoder {
+    /// Starts with `limit` bytes as the longest body.
+    pub fn new(limit: usize) -> Self {
+        Self { buffer: Vec::new(), taken: 0, limit }
+    }
+
+    /// Changes the longest body: it grows at login.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Takes bytes from the peer.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.taken > 0 {
+            self.buffer.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Bytes that wait for the rest of their frame, or to be taken out.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len() - self.taken
+    }
+
+    /// The next whole frame, if there is one. After an error the stream has no meaning any more: close it.
+    pub fn next_frame(&mut self) -> Result<Option<RawFrame>, FrameError> {
+        let waiting = self.buffer.get(self.taken..).unwrap_or_default();
+        let Some((length, rest)) = waiting.split_first_chunk::<4>() else { return Ok(None) };
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        if length > self.limit {
+            return Err(FrameError::TooLong { length, limit: self.limit });
+        }
+        if length < BODY_HEADER {
+            return Err(FrameError::TooShort(length));
+        }
+        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let Some((kind, body)) = body.split_first_chunk::<2>() else { return Ok(None) };
+        let Some((request, payload)) = body.split_first_chunk::<4>() else { return Ok(None) };
+        let frame = RawFrame {
+            kind: u16::from_be_bytes(*kind),
+            request: u32::from_be_bytes(*request),
+            payload: payload.to_vec(),
+        };
+        self.taken += 4 + length;
+        if self.taken == self.buffer.len() {
+            self.buffer.clear();
+            self.taken = 0;
+            // One large frame must not keep its buffer for the life of an idle connection.
+            self.buffer.shrink_to(4096);
+        }
+        Ok(Some(frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u16, request: u32, payload: &[u8]) -> Vec<u8> {
+        super::super::frame_bytes(kind, request, payload).unwrap_or_default()
+    }
+
+    #[test]
+    fn frames_come_out_however_the_bytes_are_cut() -> Result<(), FrameError> {
+        let mut stream = frame(1, 7, b"one");
+        stream.extend(frame(2, 8, b""));
+        stream.extend(frame(3, 9, &[5; 3000]));
+        for step in [1, 2, 3, 7, 100, stream.len()] {
+            let mut decoder = FrameDecoder::new(4096);
+            let mut frames = Vec::new();
+            for piece in stream.chunks(step) {
+                decoder.push(piece);
+                while let Some(frame) = decoder.next_frame()? {
+                    frames.push((frame.kind, frame.request, frame.payload.len()));
+                }
+            }
+            assert_eq!(frames, [(1, 7, 3), (2, 8, 0), (3, 9, 3000)], "in steps of {step}");
+            assert_eq!(decoder.buffered(), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_length_over_the_limit_is_refused_from_its_four_bytes() {
+        let mut decoder = FrameDecoder::new(100);
+        decoder.push(&100u32.to_be_bytes());
+        assert_eq!(decoder.next_frame(), Ok(None));
+        let mut decoder = FrameDecoder::new(100);
+        decoder.push(&101u32.to_be_bytes());
+        assert_eq!(decoder.next_frame(), Err(FrameError::TooLong { length: 101, limit: 100 }));
+        let mut decoder = FrameDecoder::new(100);
+        decoder.push(&5u32.to_be_bytes());
+        assert_eq!(decoder.next_frame(), Err(FrameError::TooShort(5)));
+    }
+}

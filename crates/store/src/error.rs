@@ -1,0 +1,34 @@
+//! What can go wrong in a store.
+
+use thiserror::Error;
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// Too many operations wait; nothing was done, try again.
+    #[error("the store is busy")]
+    Busy,
+    /// The store is closed, or stopped after an earlier failure.
+    #[error("the store has stopped")]
+    Stopped,
+    /// The disk is nearly full: nothing was done. Reads, acks and expiry still work.
+    #[error("the server's disk is full")]
+    DiskFull,
+    /// The engine or the disk failed; final (see [`crate::Store`]).
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// A record cannot be read.
+    #[error("a record in the store is damaged: {0}")]
+    Damaged(String),
+    /// Another process has the store.
+    #[error("the data folder is in use by another process")]
+    InUse,
+    /// The data was written by a newer program.
+    #[error("the data is of version {found}, this program reads up to {known}")]
+    TooNew {
+        /// What stands in the store.
+        found: u32,
+        /// What this program knows.
+        known: u32,
+    },
+}
