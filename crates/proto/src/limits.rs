@@ -27,8 +27,10 @@ pub const MAX_DEVICES: usize = 8;
 pub const MAX_REVOCATIONS: usize = 1024;
 /// Bytes of an encoded, signed device list.
 pub const MAX_DEVICE_LIST: usize = 64 * 1024;
-/// Envelopes in one Submit: two accounts with all their devices.
-pub const MAX_ENVELOPES_PER_SUBMIT: usize = 2 * MAX_DEVICES;
+/// Envelopes in one Submit. A sender has one Submit per conversation under way, so that nothing overtakes a refused
+/// message; putting many messages into one keeps that fast. The frame's limit bounds the bytes; a Submit of one message
+/// to all devices of two accounts fits it at any size.
+pub const MAX_ENVELOPES_PER_SUBMIT: usize = 256;
 /// Device lists in one request or response.
 pub const MAX_LISTS: usize = 8;
 

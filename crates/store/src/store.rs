@@ -96,7 +96,8 @@ pub trait Store: Send + Sync + 'static {
     fn claim_prekeys(&self, devices: Vec<DeviceId>, one_time: bool) -> Pending<Vec<Option<PrekeyBundle>>>;
 
     /// Stores a submission, all in one step, with an outcome for each envelope; the same key again gets the same
-    /// answer and stores nothing. Quotas are checked here.
+    /// answer and stores nothing. Quotas are checked here, in order: once an envelope for a device is refused, every
+    /// later one for that device in the same submission is refused with the same reason, so that nothing overtakes it.
     fn append(&self, submission: Submission) -> Pending<Appended>;
 
     /// The answer to an earlier submission.

@@ -65,6 +65,10 @@ impl Faults {
         self.read_only = read_only;
     }
 
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     pub(super) fn clear(&mut self) {
         self.rules.clear();
         self.read_only = false;

@@ -24,6 +24,15 @@ impl Change {
         }
     }
 
+    /// The change as single steps: in which folder which name stands for which file from now on.
+    pub(super) fn steps(self) -> Vec<(Ino, OsString, Option<Ino>)> {
+        match self {
+            Self::Set { dir, name, ino } => vec![(dir, name, Some(ino))],
+            Self::Clear { dir, name } => vec![(dir, name, None)],
+            Self::Move { from_dir, from, to_dir, to, ino } => vec![(from_dir, from, None), (to_dir, to, Some(ino))],
+        }
+    }
+
     /// The file a change keeps alive.
     pub(super) fn ino(&self) -> Option<Ino> {
         match self {

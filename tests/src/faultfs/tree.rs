@@ -393,21 +393,18 @@ impl Tree {
     }
 
     pub(super) fn sync_file(&mut self, ino: Ino) -> Result<(), Errno> {
-        match &mut self.node_mut(ino)?.body {
-            Body::File(image) => image.sync(),
-            Body::Dir(_) => self.sync_dir(ino)?,
-            Body::Symlink(_) | Body::Socket => {}
+        if let Body::File(image) = &mut self.node_mut(ino)?.body {
+            image.sync();
         }
         Ok(())
     }
 
     pub(super) fn sync_dir(&mut self, ino: Ino) -> Result<(), Errno> {
         self.dir(ino)?;
-        for change in self.journal.take_for(ino) {
-            apply(change, |dir| match self.nodes.get_mut(&dir).map(|node| &mut node.body) {
-                Some(Body::Dir(dir)) => Some(&mut dir.durable),
-                _ => None,
-            });
+        for (dir, name, target) in self.journal.take_for(ino).into_iter().flat_map(Change::steps) {
+            if let Some(Body::Dir(dir)) = self.nodes.get_mut(&dir).map(|node| &mut node.body) {
+                point(&mut dir.durable, name, target);
+            }
         }
         Ok(())
     }
@@ -436,8 +433,10 @@ impl Tree {
         }
         let kept = self.journal.after_cut(rng.as_deref_mut());
         cut.names_dropped = self.journal.len() - kept.len();
-        for change in kept {
-            apply(change, |dir| names.get_mut(&dir));
+        for (dir, name, target) in kept.into_iter().flat_map(Change::steps) {
+            if let Some(names) = names.get_mut(&dir) {
+                point(names, name, target);
+            }
         }
         let old = std::mem::replace(self, {
             let access = self.nodes.get(&ROOT).map_or(Access { mode: 0o755, uid: 0, gid: 0 }, |node| node.access);
@@ -500,26 +499,10 @@ impl Tree {
     }
 }
 
-/// Carries a change out on the folders that `names` finds.
-fn apply<'a>(change: Change, mut names: impl FnMut(Ino) -> Option<&'a mut BTreeMap<OsString, Ino>>) {
-    match change {
-        Change::Set { dir, name, ino } => {
-            if let Some(names) = names(dir) {
-                names.insert(name, ino);
-            }
-        }
-        Change::Clear { dir, name } => {
-            if let Some(names) = names(dir) {
-                names.remove(&name);
-            }
-        }
-        Change::Move { from_dir, from, to_dir, to, ino } => {
-            if let Some(names) = names(from_dir) {
-                names.remove(&from);
-            }
-            if let Some(names) = names(to_dir) {
-                names.insert(to, ino);
-            }
-        }
-    }
+/// Lets a name stand for a file, or for none.
+fn point(names: &mut BTreeMap<OsString, Ino>, name: OsString, target: Option<Ino>) {
+    match target {
+        Some(ino) => names.insert(name, ino),
+        None => names.remove(&name),
+    };
 }

@@ -244,7 +244,8 @@ pub struct DeviceOutcome {
 /// The answer to a Submit, the same each time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {
-    /// In the order of the Submit's envelopes.
+    /// One for each envelope, in the order of the Submit. After a refusal every later envelope of the same Submit for
+    /// the same device is refused with the same reason, so that nothing overtakes a refused message.
     pub devices: Vec<DeviceOutcome>,
     /// When it was stored, the server's clock, Unix milliseconds.
     pub stored_ms: u64,
