@@ -29,7 +29,9 @@ impl Change {
         match self {
             Self::Set { dir, name, ino } => vec![(dir, name, Some(ino))],
             Self::Clear { dir, name } => vec![(dir, name, None)],
-            Self::Move { from_dir, from, to_dir, to, ino } => vec![(from_dir, from, None), (to_dir, to, Some(ino))],
+            Self::Move { from_dir, from, to_dir, to, ino } => {
+                vec![(from_dir, from, None), (to_dir, to, Some(ino))]
+            }
         }
     }
 

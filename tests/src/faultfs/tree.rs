@@ -116,7 +116,14 @@ impl Tree {
             place: (ROOT, OsString::new()),
         };
         let used = root.cost();
-        Self { nodes: HashMap::from([(ROOT, root)]), next: ROOT + 1, journal: Journal::default(), used, capacity, removals: 0 }
+        Self {
+            nodes: HashMap::from([(ROOT, root)]),
+            next: ROOT + 1,
+            journal: Journal::default(),
+            used,
+            capacity,
+            removals: 0,
+        }
     }
 
     fn node(&self, ino: Ino) -> Result<&Node, Errno> {
@@ -201,8 +208,10 @@ impl Tree {
     /// The folder's names, with `.` and `..`.
     pub(super) fn entries(&self, ino: Ino) -> Result<Vec<(Ino, FileType, OsString)>, Errno> {
         let parent = self.node(ino)?.place.0;
-        let mut entries =
-            vec![(ino, FileType::Directory, OsString::from(".")), (parent, FileType::Directory, OsString::from(".."))];
+        let mut entries = vec![
+            (ino, FileType::Directory, OsString::from(".")),
+            (parent, FileType::Directory, OsString::from("..")),
+        ];
         for (name, &child) in &self.dir(ino)?.live {
             entries.push((child, self.node(child)?.kind(), name.clone()));
         }
@@ -222,13 +231,25 @@ impl Tree {
         format!("/{}", parts.join("/"))
     }
 
-    pub(super) fn create(&mut self, parent: Ino, name: &OsStr, body: Body, access: Access) -> Result<Ino, Errno> {
+    pub(super) fn create(
+        &mut self,
+        parent: Ino,
+        name: &OsStr,
+        body: Body,
+        access: Access,
+    ) -> Result<Ino, Errno> {
         if self.dir(parent)?.live.contains_key(name) {
             return Err(Errno::EEXIST);
         }
         let ino = self.next;
-        let node =
-            Node { body, access, modified: SystemTime::now(), links: 1, opens: 0, place: (parent, name.to_owned()) };
+        let node = Node {
+            body,
+            access,
+            modified: SystemTime::now(),
+            links: 1,
+            opens: 0,
+            place: (parent, name.to_owned()),
+        };
         if self.free() < node.cost() {
             return Err(Errno::ENOSPC);
         }
@@ -439,7 +460,8 @@ impl Tree {
             }
         }
         let old = std::mem::replace(self, {
-            let access = self.nodes.get(&ROOT).map_or(Access { mode: 0o755, uid: 0, gid: 0 }, |node| node.access);
+            let access =
+                self.nodes.get(&ROOT).map_or(Access { mode: 0o755, uid: 0, gid: 0 }, |node| node.access);
             let mut fresh = Self::new(self.capacity, access);
             fresh.next = self.next;
             fresh
