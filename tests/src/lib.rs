@@ -1,4 +1,10 @@
-//! Shared parts of the test programs in `tests/`: a disk that fails on demand, and the real programs under control.
+//! Shared parts of the test programs in `tests/`: the real programs under control, a disk that fails on demand, and a
+//! search for planted text.
 
 #[cfg(target_os = "linux")]
 pub mod faultfs;
+pub mod planted;
+mod programs;
+pub mod running;
+pub mod sotto;
+pub mod sottod;

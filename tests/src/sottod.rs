@@ -1,0 +1,149 @@
+//! The real server: started on a free port of the loopback, killed, started again on the same port.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::programs::program;
+use crate::running::{Finished, Running};
+
+/// From the start of the process to its address on stdout. Opening a large store after a crash takes seconds.
+const START: Duration = Duration::from_secs(60);
+
+/// How to start it.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    data_dir: PathBuf,
+    port: u16,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl ServerOptions {
+    /// A server with its data in this folder, on a port that is free now.
+    pub fn new(data_dir: &Path) -> anyhow::Result<Self> {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        Ok(Self { data_dir: data_dir.to_owned(), port, arguments: Vec::new(), environment: Vec::new() })
+    }
+
+    /// Adds arguments of `sottod run`.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Sets an environment variable, as `SOTTOD_A__B` for a setting.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn command(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(program("sottod")?);
+        command
+            .args(["run", "--listen", &format!("127.0.0.1:{}", self.port), "--data-dir"])
+            .arg(&self.data_dir)
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
+    /// Starts the process without waiting for it to be ready, for tests of a start that fails.
+    pub fn spawn(&self) -> anyhow::Result<Running> {
+        Running::start(self.command()?, b"")
+    }
+}
+
+/// A running server. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    options: ServerOptions,
+    process: Running,
+    address: String,
+    /// What earlier processes of this server logged.
+    earlier_log: String,
+}
+
+impl Server {
+    /// Starts a server with its data in this folder.
+    pub fn start(data_dir: &Path) -> anyhow::Result<Self> {
+        Self::start_with(ServerOptions::new(data_dir)?)
+    }
+
+    /// Starts a server with these options and waits for its address.
+    pub fn start_with(options: ServerOptions) -> anyhow::Result<Self> {
+        let process = options.spawn()?;
+        let address = address(&process)?;
+        Ok(Self { options, process, address, earlier_log: String::new() })
+    }
+
+    /// `sotto://HOST:PORT/FINGERPRINT`
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn socket(&self) -> String {
+        format!("127.0.0.1:{}", self.options.port)
+    }
+
+    /// The process id, for `/proc`.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its data folder.
+    pub fn data_dir(&self) -> &Path {
+        &self.options.data_dir
+    }
+
+    /// Everything it logged, also before it was killed.
+    pub fn log(&self) -> String {
+        format!("{}{}", self.earlier_log, self.process.stderr())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill()
+    }
+
+    /// Starts it again on the same port with the same data.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        self.earlier_log.push_str(&self.process.stderr());
+        self.process = self.options.spawn()?;
+        let again = address(&self.process)?;
+        if again != self.address {
+            bail!("the server was {} and is {again} now", self.address);
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and the end it leads to.
+    pub fn stop(self, timeout: Duration) -> anyhow::Result<Finished> {
+        self.process.signal(rustix::process::Signal::TERM)?;
+        self.process.wait(timeout)
+    }
+}
+
+/// Reads the address from what the server prints when it is ready.
+fn address(process: &Running) -> anyhow::Result<String> {
+    let deadline = Instant::now() + START;
+    while let Some(line) = process.line(deadline.saturating_duration_since(Instant::now()))? {
+        if let Some(address) = line.split_whitespace().find(|word| word.starts_with("sotto://")) {
+            return Ok(address.to_owned());
+        }
+    }
+    bail!("sottod ended before it printed its address; stderr: {}", process.stderr())
+}
+
+/// Runs an admin command of `sottod` on this data folder.
+pub fn admin(data_dir: &Path, arguments: &[&str], timeout: Duration) -> anyhow::Result<Finished> {
+    let mut command = Command::new(program("sottod")?);
+    command.args(arguments).arg("--data-dir").arg(data_dir);
+    Running::start(command, b"")?.wait(timeout).context("sottod's admin command")
+}
