@@ -103,7 +103,11 @@ impl std::str::FromStr for Address {
         }
         let port = match port {
             None => DEFAULT_PORT,
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(AddressError::Port)?,
+            // Digits only: the integer parser would also take a sign.
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                port.parse().ok().filter(|port| *port != 0).ok_or(AddressError::Port)?
+            }
+            Some(_) => return Err(AddressError::Port),
         };
         Ok(Self { host: host.to_ascii_lowercase(), port, fingerprint })
     }

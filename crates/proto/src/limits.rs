@@ -87,8 +87,8 @@ pub const PING_INTERVAL_MS: u64 = 30_000;
 pub const PEER_SILENCE_MS: u64 = 75_000;
 /// Requests of one connection without an answer yet: deep enough that the disk, not the round trip, is the limit.
 pub const MAX_PIPELINED: usize = 64;
-/// Links in a server's key chain: a rotation a month for eighty years.
-pub const MAX_CHAIN: usize = 1_000;
+/// Links in a server's key chain: a rotation a month for ten years. The chain is sent before login and fits such a frame.
+pub const MAX_CHAIN: usize = 128;
 /// Names in one page of the directory.
 pub const MAX_USERS_PER_PAGE: usize = 500;
 /// Fate tags or submission ids in one question.
