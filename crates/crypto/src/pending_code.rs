@@ -1,0 +1,97 @@
+//! The code by which the holder of the account key recognises a new device.
+
+use std::fmt;
+
+use sotto_proto::{
+    AccountId, DeviceId, DeviceKey, IdentityKey,
+    ids::{base32, parse_base32},
+    wire::{WireError, labelled},
+};
+use subtle::ConstantTimeEq;
+
+use crate::kdf::sha256;
+
+/// 16 base32 characters (80 bits) of `SHA-256("sotto v1 pending device" || account id || device id || signing key ||
+/// identity key)`. The account key signs only the keys whose code was typed or scanned, so a server cannot slip in its
+/// own. Compared in constant time.
+#[derive(Clone, Copy)]
+pub struct PendingCode([u8; 10]);
+
+impl PendingCode {
+    /// Of a device that waits to be added to an account.
+    pub fn of(
+        account: &AccountId,
+        device: &DeviceId,
+        device_key: &DeviceKey,
+        identity: &IdentityKey,
+    ) -> Self {
+        let input = labelled("sotto v1 pending device", &[&account.0, &device.0, &device_key.0, &identity.0]);
+        let mut code = [0; 10];
+        for (to, from) in code.iter_mut().zip(sha256(&input)) {
+            *to = from;
+        }
+        Self(code)
+    }
+
+    /// Reads a code as typed: white space, dashes and case do not matter.
+    pub fn parse(text: &str) -> Result<Self, WireError> {
+        let typed: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').take(64).collect();
+        parse_base32(&typed).map(Self)
+    }
+}
+
+impl PartialEq for PendingCode {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for PendingCode {}
+
+/// 16 lower-case characters in groups of four, joined by dashes.
+impl fmt::Display for PendingCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = base32(&self.0);
+        for (index, c) in text.chars().enumerate() {
+            if index > 0 && index % 4 == 0 {
+                f.write_str("-")?;
+            }
+            write!(f, "{c}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PendingCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PendingCode({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_code_reads_back_and_depends_on_every_input(a: [u8; 16], d: [u8; 16], k: [u8; 32], i: [u8; 32]) {
+            let code = |a, d, k, i| PendingCode::of(&AccountId(a), &DeviceId(d), &DeviceKey(k), &IdentityKey(i));
+            let shown = code(a, d, k, i).to_string();
+            prop_assert_eq!(shown.len(), 19);
+            prop_assert_eq!(PendingCode::parse(&shown), Ok(code(a, d, k, i)));
+            prop_assert_eq!(PendingCode::parse(&shown.to_uppercase().replace('-', " ")), Ok(code(a, d, k, i)));
+            let turned = |mut bytes: [u8; 32]| { bytes[31] ^= 1; bytes };
+            prop_assert_ne!(code(a, d, k, i), code(a, d, turned(k), i));
+            prop_assert_ne!(code(a, d, k, i), code(a, d, k, turned(i)));
+        }
+
+        #[test]
+        fn any_text_is_refused_or_read(text in "\\PC{0,80}") {
+            let _ = PendingCode::parse(&text).is_ok();
+        }
+    }
+}

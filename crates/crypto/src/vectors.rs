@@ -1,0 +1,1 @@
+//! Known-answer vectors for independent implementations; see `docs/spec/vectors.md`.
