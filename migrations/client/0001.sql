@@ -45,7 +45,8 @@ CREATE TABLE seen_body (
 -- The history.
 CREATE TABLE message (
     place         INTEGER PRIMARY KEY AUTOINCREMENT, -- order on screen; kept when a row is healed
-    conversation  BLOB NOT NULL,                     -- account
+    conversation  BLOB NOT NULL,                     -- account; of a user not looked up yet, a hash of the name
+    name          TEXT,                              -- of the other side, as typed, where this device wrote it
     sender        BLOB NOT NULL,                     -- account
     message       BLOB NOT NULL,                     -- id
     print         INTEGER UNIQUE,                    -- order of arrival, for recv; NULL for what was written here
@@ -80,6 +81,7 @@ CREATE TABLE outbox (
     CHECK (account IS NOT NULL OR username IS NOT NULL)
 ) STRICT;
 CREATE INDEX outbox_message ON outbox (message);
+CREATE INDEX outbox_lane ON outbox (account, user, entry);
 
 -- The sealed envelopes of an outbox entry. A retry sends the same bytes.
 CREATE TABLE copy (

@@ -1,0 +1,139 @@
+//! Own prekeys, and sessions, with their private halves as `sotto-crypto` stores them.
+
+use rusqlite::params;
+use sotto_proto::{AccountId, DeviceId, prekey::PrekeyId};
+use zeroize::Zeroizing;
+
+use super::{StoreError, Tx, column, signed, time};
+
+/// Which of the four kinds a prekey is; the number stands in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrekeySlot {
+    /// Signed X25519.
+    Signed = 1,
+    /// Last-resort ML-KEM.
+    LastResort = 2,
+    /// One-time X25519.
+    OneTime = 3,
+    /// One-time ML-KEM.
+    OneTimeKem = 4,
+}
+
+/// A prekey of this device.
+pub struct OwnPrekey {
+    /// Its number.
+    pub id: PrekeyId,
+    /// As `sotto-crypto` stores it.
+    pub secret: Zeroizing<Vec<u8>>,
+    /// When it was made.
+    pub created_ms: u64,
+}
+
+impl Tx<'_> {
+    /// A private prekey.
+    pub fn prekey(&self, slot: PrekeySlot, id: PrekeyId) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        self.one("SELECT secret FROM prekey WHERE kind = ?1 AND id = ?2", params![slot as u8, id.0], |row| {
+            column::<Vec<u8>>(row, 0).map(Zeroizing::new)
+        })
+    }
+
+    /// The newest of a kind.
+    pub fn newest_prekey(&self, slot: PrekeySlot) -> Result<Option<OwnPrekey>, StoreError> {
+        self.one(
+            "SELECT id, secret, created_ms FROM prekey WHERE kind = ?1 ORDER BY id DESC LIMIT 1",
+            params![slot as u8],
+            |row| {
+                Ok(OwnPrekey {
+                    id: PrekeyId(column(row, 0)?),
+                    secret: Zeroizing::new(column(row, 1)?),
+                    created_ms: time(row, 2)?,
+                })
+            },
+        )
+    }
+
+    /// The number of the next prekey of a kind; never given twice.
+    pub fn next_prekey_id(&self, slot: PrekeySlot) -> Result<PrekeyId, StoreError> {
+        let name = format!("next prekey {}", slot as u8);
+        let next = self.number(&name)?.max(1);
+        self.set_number(&name, next.saturating_add(1))?;
+        u32::try_from(next)
+            .map(PrekeyId)
+            .map_err(|_| StoreError::Failed("prekey numbers are used up".to_owned()))
+    }
+
+    /// Keeps a new prekey; of the signed kinds it replaces the one before, which is kept for what is under way.
+    pub fn add_prekey(
+        &self,
+        slot: PrekeySlot,
+        id: PrekeyId,
+        secret: &[u8],
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        if matches!(slot, PrekeySlot::Signed | PrekeySlot::LastResort) {
+            self.run(
+                "UPDATE prekey SET replaced_ms = ?2 WHERE kind = ?1 AND replaced_ms IS NULL",
+                params![slot as u8, signed(now_ms)],
+            )?;
+        }
+        self.run(
+            "INSERT INTO prekey (kind, id, secret, created_ms) VALUES (?1, ?2, ?3, ?4)",
+            params![slot as u8, id.0, secret, signed(now_ms)],
+        )?;
+        Ok(())
+    }
+
+    /// A one-time prekey was used: gone for ever.
+    pub fn remove_prekey(&self, slot: PrekeySlot, id: PrekeyId) -> Result<(), StoreError> {
+        self.run("DELETE FROM prekey WHERE kind = ?1 AND id = ?2", params![slot as u8, id.0])?;
+        Ok(())
+    }
+
+    /// Wipes signed prekeys that were replaced before `before_ms`, and one-time ones that were made before
+    /// `unused_before_ms` and never used.
+    pub fn wipe_prekeys(&self, before_ms: u64, unused_before_ms: u64) -> Result<(), StoreError> {
+        self.run(
+            "DELETE FROM prekey WHERE replaced_ms IS NOT NULL AND replaced_ms < ?1",
+            params![signed(before_ms)],
+        )?;
+        self.run(
+            "DELETE FROM prekey WHERE kind IN (3, 4) AND created_ms < ?1",
+            params![signed(unused_before_ms)],
+        )?;
+        Ok(())
+    }
+
+    /// All sessions with a device.
+    pub fn sessions(
+        &self,
+        account: &AccountId,
+        device: &DeviceId,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        self.one(
+            "SELECT state FROM session WHERE account = ?1 AND device = ?2",
+            params![account.0, device.0],
+            |row| column::<Vec<u8>>(row, 0).map(Zeroizing::new),
+        )
+    }
+
+    /// Keeps the sessions with a device.
+    pub fn save_sessions(
+        &self,
+        account: &AccountId,
+        device: &DeviceId,
+        state: &[u8],
+    ) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO session (account, device, state) VALUES (?1, ?2, ?3)
+             ON CONFLICT (account, device) DO UPDATE SET state = ?3",
+            params![account.0, device.0, state],
+        )?;
+        Ok(())
+    }
+
+    /// Forgets the sessions with all devices of an account.
+    pub fn forget_sessions(&self, account: &AccountId) -> Result<(), StoreError> {
+        self.run("DELETE FROM session WHERE account = ?1", params![account.0])?;
+        Ok(())
+    }
+}

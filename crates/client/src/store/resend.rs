@@ -1,0 +1,244 @@
+//! What keeps every message on screen exactly once: bodies that were processed, bodies that can be sent again, bodies
+//! to ask for, receipts to send, and envelopes whose sender is not confirmed yet.
+
+use rusqlite::params;
+use sotto_proto::{AccountId, DeviceId, MessageId, SessionId, Username};
+
+use super::{StoreError, Tx, array, column, signed, time};
+
+/// Which message an envelope held.
+#[derive(Debug, Clone)]
+pub struct SentBody {
+    /// To which account it was sealed.
+    pub account: AccountId,
+    /// To which device it was sealed.
+    pub device: DeviceId,
+    /// In which session.
+    pub session: SessionId,
+    /// The conversation of the message.
+    pub conversation: AccountId,
+    /// The message.
+    pub message: MessageId,
+}
+
+/// An envelope that did not open, to be asked for.
+#[derive(Debug, Clone)]
+pub struct WantedBody {
+    /// Its reference.
+    pub reference: [u8; 32],
+    /// Who is asked.
+    pub account: AccountId,
+    /// Which device.
+    pub device: DeviceId,
+}
+
+/// An envelope whose sender is not confirmed yet.
+#[derive(Debug, Clone)]
+pub struct HeldEnvelope {
+    /// Its order.
+    pub number: i64,
+    /// The name that it claims to come from.
+    pub username: Username,
+    /// The bytes.
+    pub envelope: Vec<u8>,
+    /// When the server stored it.
+    pub stored_ms: u64,
+}
+
+impl Tx<'_> {
+    /// Notes that a body is being processed; false if it was before.
+    pub fn first_sight(&self, hash: &[u8; 16]) -> Result<bool, StoreError> {
+        Ok(self.run("INSERT OR IGNORE INTO seen_body (hash) VALUES (?1)", params![hash])? > 0)
+    }
+
+    /// Remembers which message an envelope held.
+    pub fn add_sent_body(
+        &self,
+        reference: &[u8; 32],
+        sent: &SentBody,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "INSERT OR REPLACE INTO sent_body (reference, account, device, session, conversation, message, sent_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                reference,
+                sent.account.0,
+                sent.device.0,
+                sent.session.0,
+                sent.conversation.0,
+                sent.message.0,
+                signed(now_ms)
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Which message an envelope held.
+    pub fn sent_body(&self, reference: &[u8; 32]) -> Result<Option<SentBody>, StoreError> {
+        self.one(
+            "SELECT account, device, session, conversation, message FROM sent_body WHERE reference = ?1",
+            params![reference],
+            |row| {
+                Ok(SentBody {
+                    account: AccountId(array(row, 0)?),
+                    device: DeviceId(array(row, 1)?),
+                    session: SessionId(array(row, 2)?),
+                    conversation: AccountId(array(row, 3)?),
+                    message: MessageId(array(row, 4)?),
+                })
+            },
+        )
+    }
+
+    /// Forgets bodies that were sent before a time.
+    pub fn forget_sent_bodies(&self, before_ms: u64) -> Result<(), StoreError> {
+        self.run("DELETE FROM sent_body WHERE sent_ms < ?1", params![signed(before_ms)])?;
+        Ok(())
+    }
+
+    /// Notes that an envelope is to be asked for; false if it is already.
+    pub fn want_body(&self, wanted: &WantedBody) -> Result<bool, StoreError> {
+        let added = self.run(
+            "INSERT OR IGNORE INTO wanted_body (reference, account, device, asked_ms, asked) VALUES (?1, ?2, ?3, 0, 0)",
+            params![wanted.reference, wanted.account.0, wanted.device.0],
+        )?;
+        Ok(added > 0)
+    }
+
+    /// Envelopes to ask for that were not asked for since `asked_before_ms`.
+    pub fn bodies_to_ask(&self, asked_before_ms: u64, limit: u32) -> Result<Vec<WantedBody>, StoreError> {
+        self.all(
+            "SELECT reference, account, device FROM wanted_body WHERE asked_ms < ?1
+             ORDER BY account, device, reference LIMIT ?2",
+            params![signed(asked_before_ms), limit],
+            |row| {
+                Ok(WantedBody {
+                    reference: array(row, 0)?,
+                    account: AccountId(array(row, 1)?),
+                    device: DeviceId(array(row, 2)?),
+                })
+            },
+        )
+    }
+
+    /// An envelope was asked for.
+    pub fn asked(&self, reference: &[u8; 32], now_ms: u64) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE wanted_body SET asked_ms = ?2, asked = asked + 1 WHERE reference = ?1",
+            params![reference, signed(now_ms)],
+        )?;
+        Ok(())
+    }
+
+    /// An envelope was answered for by the device that was asked; false if that device was not asked.
+    pub fn settle_wanted(
+        &self,
+        reference: &[u8; 32],
+        account: &AccountId,
+        device: &DeviceId,
+    ) -> Result<bool, StoreError> {
+        let removed = self.run(
+            "DELETE FROM wanted_body WHERE reference = ?1 AND account = ?2 AND device = ?3",
+            params![reference, account.0, device.0],
+        )?;
+        Ok(removed > 0)
+    }
+
+    /// How many envelopes are being asked for, of an account.
+    pub fn wanted_of(&self, account: &AccountId) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM wanted_body WHERE account = ?1", params![account.0])
+    }
+
+    /// A message of this device was committed; its sender is to be told.
+    pub fn add_receipt(
+        &self,
+        account: &AccountId,
+        device: &DeviceId,
+        message: &MessageId,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "INSERT OR IGNORE INTO receipt (account, device, message) VALUES (?1, ?2, ?3)",
+            params![account.0, device.0, message.0],
+        )?;
+        Ok(())
+    }
+
+    /// Devices that are to be told of receipts.
+    pub fn receipt_devices(&self) -> Result<Vec<(AccountId, DeviceId)>, StoreError> {
+        self.all("SELECT DISTINCT account, device FROM receipt", [], |row| {
+            Ok((AccountId(array(row, 0)?), DeviceId(array(row, 1)?)))
+        })
+    }
+
+    /// Takes out receipts for a device.
+    pub fn take_receipts(
+        &self,
+        account: &AccountId,
+        device: &DeviceId,
+        limit: u32,
+    ) -> Result<Vec<MessageId>, StoreError> {
+        let messages = self.all(
+            "SELECT message FROM receipt WHERE account = ?1 AND device = ?2 ORDER BY message LIMIT ?3",
+            params![account.0, device.0, limit],
+            |row| array(row, 0).map(MessageId),
+        )?;
+        for message in &messages {
+            self.run(
+                "DELETE FROM receipt WHERE account = ?1 AND device = ?2 AND message = ?3",
+                params![account.0, device.0, message.0],
+            )?;
+        }
+        Ok(messages)
+    }
+
+    /// Holds an envelope until its sender is confirmed.
+    pub fn hold(
+        &self,
+        account: &AccountId,
+        username: &Username,
+        envelope: &[u8],
+        stored_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO held_envelope (account, username, envelope, stored_ms) VALUES (?1, ?2, ?3, ?4)",
+            params![account.0, username.as_str(), envelope, signed(stored_ms)],
+        )?;
+        Ok(())
+    }
+
+    /// How many envelopes are held for an account's confirmation.
+    pub fn held_count(&self, account: &AccountId) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM held_envelope WHERE account = ?1", params![account.0])
+    }
+
+    /// Names that envelopes are held for.
+    pub fn held_names(&self) -> Result<Vec<(AccountId, Username)>, StoreError> {
+        let rows = self.all("SELECT DISTINCT account, username FROM held_envelope", [], |row| {
+            Ok((AccountId(array(row, 0)?), column::<String>(row, 1)?))
+        })?;
+        rows.into_iter()
+            .map(|(account, name)| {
+                let name = Username::parse(&name).map_err(|error| StoreError::Damaged(error.to_string()))?;
+                Ok((account, name))
+            })
+            .collect()
+    }
+
+    /// Takes out the envelopes held for an account, in order.
+    pub fn take_held(&self, account: &AccountId) -> Result<Vec<HeldEnvelope>, StoreError> {
+        let rows = self.all(
+            "SELECT number, username, envelope, stored_ms FROM held_envelope WHERE account = ?1 ORDER BY number",
+            params![account.0],
+            |row| Ok((column(row, 0)?, column::<String>(row, 1)?, column(row, 2)?, time(row, 3)?)),
+        )?;
+        self.run("DELETE FROM held_envelope WHERE account = ?1", params![account.0])?;
+        rows.into_iter()
+            .map(|(number, name, envelope, stored_ms)| {
+                let username =
+                    Username::parse(&name).map_err(|error| StoreError::Damaged(error.to_string()))?;
+                Ok(HeldEnvelope { number, username, envelope, stored_ms })
+            })
+            .collect()
+    }
+}
