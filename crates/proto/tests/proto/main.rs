@@ -14,4 +14,5 @@ mod limits;
 mod prekeys;
 mod samples;
 mod snapshot;
+mod specification;
 mod strategies;
