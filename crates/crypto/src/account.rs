@@ -58,3 +58,37 @@ impl AccountSecret {
         Signature(self.0.sign(message).to_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// RFC 8032, section 7.1, test 1.
+    #[test]
+    fn ed25519_known_answer() {
+        let seed = hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+        let account = AccountSecret::from_seed(seed.as_slice().try_into().unwrap());
+        assert_eq!(
+            account.public().0.as_slice(),
+            hex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+        );
+        let signature = account.sign(b"");
+        assert_eq!(
+            signature.0.as_slice(),
+            hex(
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+            )
+        );
+        assert!(account.public().verify(b"", &signature).is_ok());
+        assert!(account.public().verify(b"x", &signature).is_err());
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+}

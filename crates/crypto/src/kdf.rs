@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 use crate::secret::Secret;
 
 /// `HKDF-SHA-256(salt, ikm, info)`, `N` bytes; the parts of `ikm` are joined bare.
-pub(crate) fn hkdf<const N: usize>(salt: &[u8], ikm: &[&[u8]], info: &str) -> Secret<N> {
+pub(crate) fn hkdf<const N: usize>(salt: &[u8], ikm: &[&[u8]], info: &[u8]) -> Secret<N> {
     const {
         assert!(N <= 255 * 32, "RFC 5869 allows at most 255 blocks of output");
     }
@@ -19,7 +19,7 @@ pub(crate) fn hkdf<const N: usize>(salt: &[u8], ikm: &[&[u8]], info: &str) -> Se
     let (mut prk, hkdf): (_, Hkdf<Sha256>) = extract.finalize();
     prk.as_mut_slice().zeroize();
     Secret::build(|out| {
-        let expanded = hkdf.expand(info.as_bytes(), out);
+        let expanded = hkdf.expand(info, out);
         // The length was checked when this was compiled; a key of zeros must never leave here.
         assert!(expanded.is_ok(), "HKDF output length");
     })

@@ -21,7 +21,7 @@ impl MessageKey {
 
     /// The cipher's key (32 bytes) and nonce (12 bytes).
     pub(crate) fn cipher(&self) -> Secret<44> {
-        hkdf(&[0; 32], &[self.0.expose()], "sotto v1 message")
+        hkdf(&[0; 32], &[self.0.expose()], b"sotto v1 message")
     }
 
     pub(crate) fn seal(&self, associated: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, AeadFailed> {

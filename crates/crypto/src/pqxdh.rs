@@ -90,7 +90,7 @@ impl Agreement {
         hkdf(
             &sha256(transcript),
             &[&[0xff; 32], self.dh1.expose(), self.dh2.expose(), self.dh3.expose(), dh4, self.kem.expose()],
-            "sotto v1 pqxdh",
+            b"sotto v1 pqxdh",
         )
     }
 }

@@ -137,7 +137,7 @@ impl Ratchet {
         }
     }
 
-    fn duplicate(&self) -> Self {
+    pub(crate) fn duplicate(&self) -> Self {
         Self {
             root: self.root.duplicate(),
             turn: match &self.turn {

@@ -18,7 +18,7 @@ impl RootKey {
     /// `KDF_RK`: the next root key and the chain key of a new chain.
     pub(crate) fn step(&self, dh: &Secret<32>, kem: Option<&Secret<32>>) -> (Self, ChainKey) {
         let kem: &[u8] = kem.map_or(&[], |secret| secret.expose());
-        let output: Secret<64> = hkdf(self.0.expose(), &[dh.expose(), kem], "sotto v1 root");
+        let output: Secret<64> = hkdf(self.0.expose(), &[dh.expose(), kem], b"sotto v1 root");
         let (root, chain) = output.expose().split_at(32);
         (
             Self(Secret::build(|out| out.copy_from_slice(root))),

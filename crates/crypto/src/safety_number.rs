@@ -31,7 +31,7 @@ impl SafetyNumber {
         let mut entries = [entry(a), entry(b)];
         entries.sort();
         let [first, second] = &entries;
-        let output: Secret<DIGITS> = hkdf(&[0; 32], &[first, second], "sotto v1 safety number");
+        let output: Secret<DIGITS> = hkdf(&[0; 32], &[first, second], b"sotto v1 safety number");
         let mut digits = [b'0'; DIGITS];
         for (group, bytes) in digits.chunks_mut(5).zip(output.expose().chunks(5)) {
             let value = bytes.iter().fold(0u64, |value, byte| (value << 8) | u64::from(*byte)) % MODULUS;

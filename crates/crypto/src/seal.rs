@@ -125,7 +125,7 @@ impl SealedBody {
 /// The key of part 1. `recipient` is the recipient's identity key.
 pub(crate) fn sender_key(ephemeral: &PrekeyPublic, recipient: &[u8; 32], dh: &Secret<32>) -> Secret<32> {
     let salt = Writer::new().bytes(&ephemeral.0).bytes(recipient).finish();
-    hkdf(&salt, &[dh.expose()], "sotto v1 seal sender")
+    hkdf(&salt, &[dh.expose()], b"sotto v1 seal sender")
 }
 
 /// The key of part 2. The hashes are those of the sender's and the recipient's certificate.
@@ -138,7 +138,7 @@ pub(crate) fn body_key(
 ) -> Secret<32> {
     let salt = Writer::new().bytes(&ephemeral.0).bytes(sender).bytes(recipient).finish();
     let prefix = 32u32.to_be_bytes();
-    hkdf(&salt, &[&prefix, dh.expose(), &prefix, static_dh.expose()], "sotto v1 seal body")
+    hkdf(&salt, &[&prefix, dh.expose(), &prefix, static_dh.expose()], b"sotto v1 seal body")
 }
 
 /// Seals a body from this device to the remote one. `None` only if the remote identity key does not work, which

@@ -175,7 +175,7 @@ impl Session {
     }
 
     pub(crate) fn condemned(&self) -> Self {
-        Self { condemned: true, ..self.with_ratchet(self.ratchet.prune(0), 0) }
+        Self { condemned: true, ..self.with_ratchet(self.ratchet.duplicate(), 0) }
     }
 
     /// The same without keys that were skipped before `oldest_ms`.

@@ -5,7 +5,8 @@ use sotto_proto::Envelope;
 
 use super::device::Device;
 use crate::{
-    BundleRequest, OpenError, Opened, Pair, PeerSessions, Purpose, Sealed, UnsealError, open_sender,
+    BundleRequest, OpenError, Opened, Pair, PeerSessions, Purpose, Sealed, SealedBody, UnsealError,
+    open_sender,
 };
 
 /// One end of a conversation.
@@ -27,7 +28,7 @@ pub(crate) fn ends(rng: &mut StdRng, now_ms: u64) -> (End, End) {
 
 impl End {
     /// Puts the sessions through the store.
-    fn store(&mut self, next: &PeerSessions) {
+    pub(crate) fn store(&mut self, next: &PeerSessions) {
         let bytes = next.to_bytes();
         self.sessions = PeerSessions::from_bytes(&bytes).unwrap();
         assert_eq!(*self.sessions.to_bytes(), *bytes);
@@ -51,14 +52,28 @@ impl End {
         sealed
     }
 
+    /// The body in an envelope.
+    pub(crate) fn body(&self, envelope: &Envelope) -> Result<SealedBody, UnsealError> {
+        let envelope = Envelope::parse(&envelope.encode()).unwrap();
+        open_sender(&self.device.secret, &envelope)?.open_body(&self.pair)
+    }
+
+    /// Opens a body without keeping anything.
+    pub(crate) fn try_open(&self, body: &SealedBody, now_ms: u64) -> Result<Opened, OpenError> {
+        self.sessions.open(&self.pair, body, &self.device.prekeys, now_ms)
+    }
+
+    /// Opens an envelope that must open, and keeps the next state.
+    pub(crate) fn take(&mut self, envelope: &Envelope, now_ms: u64) -> Vec<u8> {
+        self.receive(envelope, now_ms).unwrap().unwrap().content.to_vec()
+    }
+
     pub(crate) fn receive(
         &mut self,
         envelope: &Envelope,
         now_ms: u64,
     ) -> Result<Result<Opened, OpenError>, UnsealError> {
-        let envelope = Envelope::parse(&envelope.encode()).unwrap();
-        let body = open_sender(&self.device.secret, &envelope)?.open_body(&self.pair)?;
-        let opened = self.sessions.open(&self.pair, &body, &self.device.prekeys, now_ms);
+        let opened = self.try_open(&self.body(envelope)?, now_ms);
         match &opened {
             Ok(opened) => {
                 self.device.prekeys.consume(&opened.consumed);
@@ -82,7 +97,7 @@ fn a_conversation_back_and_forth() {
         assert_eq!(*opened.content, text);
         assert_eq!(opened.session, sealed.session);
         let sealed = b.send(&mut rng, &mut a.device, &text, Purpose::Message, 1_000);
-        assert_eq!(*a.receive(&sealed.envelope, 1_000).unwrap().unwrap().content, text);
+        assert_eq!(a.take(&sealed.envelope, 1_000), text);
     }
     assert_eq!(a.sessions.sessions().count(), 1);
     assert_eq!(b.sessions.sessions().count(), 1);
