@@ -50,6 +50,7 @@ CREATE TABLE message (
     sender        BLOB NOT NULL,                     -- account
     message       BLOB NOT NULL,                     -- id
     print         INTEGER UNIQUE,                    -- order of arrival, for recv; NULL for what was written here
+    printed       INTEGER NOT NULL DEFAULT 0,         -- recv has printed it
     outgoing      INTEGER NOT NULL,
     kind          INTEGER NOT NULL,
     body          BLOB NOT NULL,
@@ -133,6 +134,7 @@ CREATE TABLE wanted_body (
     reference BLOB PRIMARY KEY,
     account   BLOB NOT NULL,
     device    BLOB NOT NULL,
+    session   BLOB,                 -- in which it was sealed, where that is known
     asked_ms  INTEGER NOT NULL,     -- 0: not yet
     asked     INTEGER NOT NULL      -- how often
 ) STRICT, WITHOUT ROWID;

@@ -24,6 +24,8 @@ pub enum Command {
     Fate(MessageId),
     /// Rows that were not printed yet, oldest first. Answer: [`Reply::Rows`].
     Unprinted {
+        /// Only rows after this print number: what a filter has passed over.
+        after: u64,
         /// At most this many.
         limit: u32,
     },
@@ -34,7 +36,7 @@ pub enum Command {
         /// At most this many.
         limit: u32,
     },
-    /// Everything up to this print number has been printed. Answer: [`Reply::Done`].
+    /// The row with this print number has been printed. Answer: [`Reply::Done`].
     Printed(u64),
     /// The newest rows of a conversation, or of all, oldest first. Answer: [`Reply::Rows`].
     History {

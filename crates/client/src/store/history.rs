@@ -157,7 +157,7 @@ impl Tx<'_> {
         }
         let print = self.next_print()?;
         self.run(
-            "UPDATE message SET conversation = ?2, sender = ?3, message = ?4, print = ?5, outgoing = ?6, kind = ?7,
+            "UPDATE message SET conversation = ?2, sender = ?3, message = ?4, print = ?5, printed = 0, outgoing = ?6, kind = ?7,
                  body = ?8, problem = NULL, failed = NULL, sent_ms = ?9, received_ms = ?10 WHERE place = ?1",
             params![
                 place,
@@ -193,10 +193,22 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// What arrived after a print number, oldest first.
-    pub fn arrived_after(&self, print: u64, limit: u32) -> Result<Vec<StoredMessage>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM message WHERE print > ?1 ORDER BY print LIMIT ?2");
+    /// What arrived after a print number, oldest first; only what was not printed, if so wanted.
+    pub fn arrived_after(
+        &self,
+        print: u64,
+        unprinted: bool,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let filter = if unprinted { "AND printed = 0" } else { "" };
+        let sql = format!("SELECT {COLUMNS} FROM message WHERE print > ?1 {filter} ORDER BY print LIMIT ?2");
         self.all(&sql, params![signed(print), limit], read)
+    }
+
+    /// A row was printed.
+    pub fn set_printed(&self, print: u64) -> Result<(), StoreError> {
+        self.run("UPDATE message SET printed = 1 WHERE print = ?1", params![signed(print)])?;
+        Ok(())
     }
 
     /// The newest rows, oldest first; only of a conversation, only before a place.

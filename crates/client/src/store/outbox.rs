@@ -142,11 +142,80 @@ impl Tx<'_> {
         })
     }
 
-    /// The oldest entries of a lane.
+    /// The oldest entries of a lane that have not been sealed.
+    pub fn fresh(&self, account: &AccountId, user: bool, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let sql = format!(
+            "SELECT {ENTRY} FROM outbox WHERE account = ?1 AND user = ?2 AND submission IS NULL
+             AND NOT EXISTS (SELECT 1 FROM copy WHERE copy.entry = outbox.entry) ORDER BY entry LIMIT ?3"
+        );
+        self.all(&sql, params![account.0, user, limit], entry)
+    }
+
+    /// The Submit that a lane has under way.
+    pub fn lane_submission(
+        &self,
+        account: &AccountId,
+        user: bool,
+    ) -> Result<Option<SubmissionId>, StoreError> {
+        self.one(
+            "SELECT submission FROM outbox WHERE account = ?1 AND user = ?2 AND submission IS NOT NULL
+             ORDER BY entry LIMIT 1",
+            params![account.0, user],
+            |row| array(row, 0).map(SubmissionId),
+        )
+    }
+
+    /// All entries of a lane, oldest first.
     pub fn lane(&self, account: &AccountId, user: bool, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let sql =
             format!("SELECT {ENTRY} FROM outbox WHERE account = ?1 AND user = ?2 ORDER BY entry LIMIT ?3");
         self.all(&sql, params![account.0, user, limit], entry)
+    }
+
+    /// Devices for which a lane holds envelopes that the server did not take.
+    pub fn refusing_devices(
+        &self,
+        account: &AccountId,
+        user: bool,
+    ) -> Result<Vec<(DeviceId, String)>, StoreError> {
+        self.all(
+            "SELECT copy.device, min(copy.refused) FROM copy JOIN outbox USING (entry)
+             WHERE outbox.account = ?1 AND user = ?2 AND refused IS NOT NULL GROUP BY copy.device",
+            params![account.0, user],
+            |row| Ok((DeviceId(array(row, 0)?), column(row, 1)?)),
+        )
+    }
+
+    /// Puts the oldest envelopes that a device did not take into a Submit again, at most `limit`; answers how many.
+    pub fn retry_refused(
+        &self,
+        account: &AccountId,
+        user: bool,
+        device: &DeviceId,
+        submission: &SubmissionId,
+        limit: u32,
+    ) -> Result<usize, StoreError> {
+        let entries = self.all(
+            "SELECT outbox.entry FROM copy JOIN outbox USING (entry)
+             WHERE outbox.account = ?1 AND user = ?2 AND copy.device = ?3 AND refused IS NOT NULL
+             ORDER BY outbox.entry LIMIT ?4",
+            params![account.0, user, device.0, limit],
+            |row| column::<i64>(row, 0),
+        )?;
+        for entry in &entries {
+            self.run(
+                "UPDATE copy SET refused = NULL WHERE entry = ?1 AND device = ?2",
+                params![entry, device.0],
+            )?;
+            self.set_submission(*entry, Some(submission))?;
+        }
+        Ok(entries.len())
+    }
+
+    /// Gives a Submit a new id.
+    pub fn rename_submission(&self, old: &SubmissionId, new: &SubmissionId) -> Result<(), StoreError> {
+        self.run("UPDATE outbox SET submission = ?2 WHERE submission = ?1", params![old.0, new.0])?;
+        Ok(())
     }
 
     /// The entries of a Submit, in order.
@@ -201,7 +270,8 @@ impl Tx<'_> {
     /// The sealed envelopes of an entry.
     pub fn copies(&self, entry: i64) -> Result<Vec<Copy>, StoreError> {
         self.all(
-            "SELECT account, device, tag, envelope, reference, session, refused FROM copy WHERE entry = ?1",
+            "SELECT account, device, tag, envelope, reference, session, refused FROM copy WHERE entry = ?1
+             ORDER BY account, device",
             params![entry],
             |row| {
                 Ok(Copy {
@@ -220,8 +290,8 @@ impl Tx<'_> {
     /// Keeps a sealed envelope.
     pub fn add_copy(&self, entry: i64, copy: &Copy) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO copy (entry, account, device, tag, envelope, reference, session)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO copy (entry, account, device, tag, envelope, reference, session, refused)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 entry,
                 copy.account.0,
@@ -229,7 +299,8 @@ impl Tx<'_> {
                 copy.tag.0,
                 copy.envelope,
                 copy.reference,
-                copy.session.0
+                copy.session.0,
+                copy.refused
             ],
         )?;
         Ok(())
@@ -253,6 +324,7 @@ impl Tx<'_> {
     /// Drops the sealed envelopes to all devices of an account: its identity changed.
     pub fn remove_copies_to(&self, account: &AccountId) -> Result<(), StoreError> {
         self.run("DELETE FROM copy WHERE account = ?1", params![account.0])?;
+        self.run("UPDATE outbox SET submission = NULL WHERE account = ?1", params![account.0])?;
         Ok(())
     }
 

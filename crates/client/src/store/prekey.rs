@@ -4,7 +4,7 @@ use rusqlite::params;
 use sotto_proto::{AccountId, DeviceId, prekey::PrekeyId};
 use zeroize::Zeroizing;
 
-use super::{StoreError, Tx, column, signed, time};
+use super::{StoreError, Tx, array, column, signed, time};
 
 /// Which of the four kinds a prekey is; the number stands in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +129,13 @@ impl Tx<'_> {
             params![account.0, device.0, state],
         )?;
         Ok(())
+    }
+
+    /// Every device there are sessions with.
+    pub fn session_devices(&self) -> Result<Vec<(AccountId, DeviceId)>, StoreError> {
+        self.all("SELECT account, device FROM session", [], |row| {
+            Ok((AccountId(array(row, 0)?), DeviceId(array(row, 1)?)))
+        })
     }
 
     /// Forgets the sessions with all devices of an account.

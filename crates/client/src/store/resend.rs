@@ -1,7 +1,7 @@
 //! What keeps every message on screen exactly once: bodies that were processed, bodies that can be sent again, bodies
 //! to ask for, receipts to send, and envelopes whose sender is not confirmed yet.
 
-use rusqlite::params;
+use rusqlite::{Row, params};
 use sotto_proto::{AccountId, DeviceId, MessageId, SessionId, Username};
 
 use super::{StoreError, Tx, array, column, signed, time};
@@ -30,6 +30,8 @@ pub struct WantedBody {
     pub account: AccountId,
     /// Which device.
     pub device: DeviceId,
+    /// In which session it was sealed, where that is known.
+    pub session: Option<SessionId>,
 }
 
 /// An envelope whose sender is not confirmed yet.
@@ -43,6 +45,15 @@ pub struct HeldEnvelope {
     pub envelope: Vec<u8>,
     /// When the server stored it.
     pub stored_ms: u64,
+}
+
+fn wanted(row: &Row<'_>) -> rusqlite::Result<WantedBody> {
+    Ok(WantedBody {
+        reference: array(row, 0)?,
+        account: AccountId(array(row, 1)?),
+        device: DeviceId(array(row, 2)?),
+        session: column::<Option<[u8; 16]>>(row, 3)?.map(SessionId),
+    })
 }
 
 impl Tx<'_> {
@@ -100,8 +111,14 @@ impl Tx<'_> {
     /// Notes that an envelope is to be asked for; false if it is already.
     pub fn want_body(&self, wanted: &WantedBody) -> Result<bool, StoreError> {
         let added = self.run(
-            "INSERT OR IGNORE INTO wanted_body (reference, account, device, asked_ms, asked) VALUES (?1, ?2, ?3, 0, 0)",
-            params![wanted.reference, wanted.account.0, wanted.device.0],
+            "INSERT OR IGNORE INTO wanted_body (reference, account, device, session, asked_ms, asked)
+             VALUES (?1, ?2, ?3, ?4, 0, 0)",
+            params![
+                wanted.reference,
+                wanted.account.0,
+                wanted.device.0,
+                wanted.session.map(|session| session.0)
+            ],
         )?;
         Ok(added > 0)
     }
@@ -109,16 +126,19 @@ impl Tx<'_> {
     /// Envelopes to ask for that were not asked for since `asked_before_ms`.
     pub fn bodies_to_ask(&self, asked_before_ms: u64, limit: u32) -> Result<Vec<WantedBody>, StoreError> {
         self.all(
-            "SELECT reference, account, device FROM wanted_body WHERE asked_ms < ?1
+            "SELECT reference, account, device, session FROM wanted_body WHERE asked_ms < ?1
              ORDER BY account, device, reference LIMIT ?2",
             params![signed(asked_before_ms), limit],
-            |row| {
-                Ok(WantedBody {
-                    reference: array(row, 0)?,
-                    account: AccountId(array(row, 1)?),
-                    device: DeviceId(array(row, 2)?),
-                })
-            },
+            wanted,
+        )
+    }
+
+    /// An envelope that is being asked for.
+    pub fn wanted_body(&self, reference: &[u8; 32]) -> Result<Option<WantedBody>, StoreError> {
+        self.one(
+            "SELECT reference, account, device, session FROM wanted_body WHERE reference = ?1",
+            params![reference],
+            wanted,
         )
     }
 

@@ -1,0 +1,185 @@
+//! What became of every message: its sender always sees it.
+
+use sotto_proto::{
+    AccountId, DeviceId, FateTag, MessageId,
+    content::kind,
+    frame::{ClientFrame, FateState, QueryFates},
+    limits::{FATE_MARGIN_MS, MAX_FATES_PER_QUERY, RETENTION_MS},
+};
+
+use super::{Core, CoreError, Step, requests::Asked};
+use crate::{
+    api::{Event, Fate, MessageFate},
+    store::{NewEntry, Tx},
+};
+
+impl Core {
+    /// Asks the server after everything without a receipt, a page at a time.
+    pub(super) fn ask_fates(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        after: Option<&FateTag>,
+    ) -> Result<(), CoreError> {
+        let since_ms = step.now_ms.saturating_sub(RETENTION_MS + FATE_MARGIN_MS);
+        let limit = u32::try_from(MAX_FATES_PER_QUERY).unwrap_or(u32::MAX);
+        let tags: Vec<FateTag> =
+            step.tx.open_fates(since_ms, after, limit)?.into_iter().map(|fate| fate.tag).collect();
+        if tags.is_empty() {
+            self.restored = false;
+        } else {
+            let frame = ClientFrame::QueryFates(QueryFates { tags: tags.clone() });
+            self.send(step, Asked::Fates { tags }, frame);
+        }
+        Ok(())
+    }
+
+    pub(super) fn fates(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        tags: &[FateTag],
+        states: &[FateState],
+    ) -> Result<(), CoreError> {
+        for (tag, state) in tags.iter().zip(states) {
+            match state {
+                FateState::Waiting => {}
+                FateState::Taken => self.fate_by_tag(step, tag, Fate::Taken)?,
+                FateState::Expired => self.fate_by_tag(step, tag, Fate::Expired)?,
+                FateState::Unknown if self.restored => self.lost_in_restore(step, tag)?,
+                FateState::Unknown => {}
+            }
+        }
+        self.ask_fates(step, tags.last())
+    }
+
+    /// The server's data was restored to before it stored this copy: the message is sealed again for that device,
+    /// under the same id, so that one who has it drops it.
+    fn lost_in_restore(&mut self, step: &mut Step<'_, '_>, tag: &FateTag) -> Result<(), CoreError> {
+        let Some(fate) = step.tx.fate_by_tag(tag)? else { return Ok(()) };
+        let Some(said) = step.tx.sent_message(&fate.message)? else { return Ok(()) };
+        let (kind, body) = if fate.account == self.me.account && said.conversation != self.me.account {
+            let place = sotto_proto::content::Place::Account(said.conversation);
+            let body = sotto_proto::content::Body::SyncSent { place, kind: said.kind, body: said.body };
+            (kind::SYNC_SENT, body.encode())
+        } else {
+            (said.kind, said.body)
+        };
+        step.tx.enqueue(&NewEntry {
+            account: Some(fate.account),
+            username: None,
+            device: Some(fate.device),
+            message: fate.message,
+            user: false,
+            kind,
+            body: &body,
+            clock_ms: said.sent_ms,
+            now_ms: step.now_ms,
+        })?;
+        Ok(())
+    }
+
+    /// What became of the copy with this tag.
+    pub(super) fn fate_by_tag(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        tag: &FateTag,
+        state: Fate,
+    ) -> Result<(), CoreError> {
+        match step.tx.fate_by_tag(tag)? {
+            Some(fate) => self.device_fate(step, &fate.message, fate.account, fate.device, state),
+            None => Ok(()),
+        }
+    }
+
+    /// What became of a device's copy.
+    pub(super) fn device_fate(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        message: &MessageId,
+        account: AccountId,
+        device: DeviceId,
+        state: Fate,
+    ) -> Result<(), CoreError> {
+        if step.tx.raise_fate(message, &account, &device, state)? {
+            self.refresh_fate(step, message, false)?;
+        }
+        Ok(())
+    }
+
+    /// Works out what became of a message from what became of its copies, and tells if that is news.
+    pub(super) fn refresh_fate(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        message: &MessageId,
+        connected: bool,
+    ) -> Result<(), CoreError> {
+        let Some(row) = step.tx.sent_message(message)? else { return Ok(()) };
+        let settled = step
+            .tx
+            .fates_of(message)?
+            .into_iter()
+            .filter(|fate| fate.account == row.conversation)
+            .map(|fate| fate.state)
+            .max();
+        let refused = match step.tx.entry_of(message)? {
+            None => None,
+            Some(entry) => step
+                .tx
+                .copies(entry.entry)?
+                .into_iter()
+                .filter(|copy| copy.account == row.conversation)
+                .find_map(|copy| copy.refused),
+        };
+        let (fate, reason) = match (settled, refused) {
+            (Some(Fate::UnknownUser), Some(reason)) | (None, Some(reason)) => (Fate::Refused, Some(reason)),
+            (Some(Fate::Expired), reason) => {
+                let expired = "the server removed it unfetched after its retention time";
+                (Fate::Expired, Some(reason.unwrap_or_else(|| expired.to_owned())))
+            }
+            (Some(fate), reason) => (fate, reason),
+            (None, None) => return Ok(()),
+        };
+        if step.tx.set_message_fate(message, fate, reason.as_deref(), connected)? {
+            let fate = self.message_fate(step.tx, message)?;
+            fate.into_iter().for_each(|fate| step.event(Event::Fate(fate)));
+        }
+        Ok(())
+    }
+
+    /// Says what became of a message that was not stored.
+    pub(super) fn settle(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        message: &MessageId,
+        fate: Fate,
+        reason: Option<&str>,
+    ) -> Result<(), CoreError> {
+        if step.tx.set_message_fate(message, fate, reason, false)? {
+            let fate = self.message_fate(step.tx, message)?;
+            fate.into_iter().for_each(|fate| step.event(Event::Fate(fate)));
+        }
+        Ok(())
+    }
+
+    /// What became of a message, for a face.
+    #[allow(clippy::unused_self, reason = "stands with the other fates")]
+    pub(super) fn message_fate(
+        &self,
+        tx: &Tx<'_>,
+        message: &MessageId,
+    ) -> Result<Option<MessageFate>, CoreError> {
+        let Some(row) = tx.sent_message(message)? else { return Ok(None) };
+        let devices = tx
+            .fates_of(message)?
+            .into_iter()
+            .filter(|fate| fate.account == row.conversation)
+            .map(|fate| (fate.device.to_string(), fate.state))
+            .collect();
+        Ok(Some(MessageFate {
+            message: *message,
+            fate: row.fate.unwrap_or(Fate::Waiting),
+            reason: row.reason,
+            connected: row.connected,
+            devices,
+        }))
+    }
+}

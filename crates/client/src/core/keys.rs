@@ -1,0 +1,112 @@
+//! This device's published prekeys, and what is done once a day.
+
+use sotto_crypto::{KemPrekeySecret, KemUse, OneTimePrekeySecret, SignedPrekeySecret};
+use sotto_proto::{
+    frame::{ClientFrame, PublishKeys},
+    limits::{
+        DAY_MS, MAX_ONE_TIME_KEM_PREKEYS, MAX_ONE_TIME_PREKEYS, PREKEY_LIFETIME_MS, PREKEY_ROTATION_MS,
+        REFILL_BELOW, RETENTION_MARGIN_MS, RETENTION_MS,
+    },
+    prekey::{PrekeyCounts, PrekeyUpload},
+};
+
+use super::{Core, CoreError, Step, requests::Asked};
+use crate::store::{PrekeySlot, StoreError};
+
+/// How long private keys and what was sent are kept after they are out of use.
+const KEPT_MS: u64 = RETENTION_MS + RETENTION_MARGIN_MS;
+
+impl Core {
+    /// The server says what is left of this device's keys. Makes new ones where few are left or the signed ones are
+    /// old; the private halves are committed before the public ones leave. With `refill` false, only what is
+    /// indispensable: an answer to a refill must not start another.
+    pub(super) fn key_counts(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        counts: &PrekeyCounts,
+        refill: bool,
+    ) -> Result<(), CoreError> {
+        if !refill {
+            return Ok(());
+        }
+        let mut upload = PrekeyUpload::default();
+        let newest = step.tx.newest_prekey(PrekeySlot::Signed)?;
+        let old = newest.as_ref().is_none_or(|key| {
+            step.now_ms >= key.created_ms.saturating_add(PREKEY_ROTATION_MS)
+                // A clock that was set back must not keep a key for ever.
+                || key.created_ms > step.now_ms.saturating_add(DAY_MS)
+        });
+        let published =
+            newest.is_some_and(|key| counts.signed == Some(key.id)) && counts.last_resort.is_some();
+        if old || !published || self.restored {
+            self.new_signed_keys(step, &mut upload)?;
+        }
+        self.new_one_time_keys(step, counts, &mut upload)?;
+        if upload != PrekeyUpload::default() {
+            self.send(step, Asked::Publish, ClientFrame::PublishKeys(PublishKeys { upload }));
+        }
+        Ok(())
+    }
+
+    fn new_signed_keys(&self, step: &mut Step<'_, '_>, upload: &mut PrekeyUpload) -> Result<(), CoreError> {
+        let (me, now_ms) = (&self.me, step.now_ms);
+        let id = step.tx.next_prekey_id(PrekeySlot::Signed)?;
+        let secret = SignedPrekeySecret::generate(&mut step.rng, id, now_ms);
+        step.tx.add_prekey(PrekeySlot::Signed, id, &secret.to_bytes(), now_ms)?;
+        upload.signed = Some(secret.publish(&me.secret, &me.account, &me.device));
+        let id = step.tx.next_prekey_id(PrekeySlot::LastResort)?;
+        let secret = KemPrekeySecret::generate(&mut step.rng, KemUse::LastResort, id, now_ms);
+        step.tx.add_prekey(PrekeySlot::LastResort, id, &secret.to_bytes(), now_ms)?;
+        upload.last_resort =
+            Some(secret.publish(&me.secret, &me.account, &me.device).map_err(StoreError::from)?);
+        Ok(())
+    }
+
+    fn new_one_time_keys(
+        &self,
+        step: &mut Step<'_, '_>,
+        counts: &PrekeyCounts,
+        upload: &mut PrekeyUpload,
+    ) -> Result<(), CoreError> {
+        let (me, now_ms) = (&self.me, step.now_ms);
+        let left = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        if left(counts.one_time) < REFILL_BELOW {
+            for _ in left(counts.one_time)..MAX_ONE_TIME_PREKEYS {
+                let id = step.tx.next_prekey_id(PrekeySlot::OneTime)?;
+                let secret = OneTimePrekeySecret::generate(&mut step.rng, id);
+                step.tx.add_prekey(PrekeySlot::OneTime, id, &secret.to_bytes(), now_ms)?;
+                upload.one_time.push(secret.publish());
+            }
+        }
+        if left(counts.one_time_kem) < REFILL_BELOW {
+            for _ in left(counts.one_time_kem)..MAX_ONE_TIME_KEM_PREKEYS {
+                let id = step.tx.next_prekey_id(PrekeySlot::OneTimeKem)?;
+                let secret = KemPrekeySecret::generate(&mut step.rng, KemUse::OneTime, id, now_ms);
+                step.tx.add_prekey(PrekeySlot::OneTimeKem, id, &secret.to_bytes(), now_ms)?;
+                let public = secret.publish(&me.secret, &me.account, &me.device).map_err(StoreError::from)?;
+                upload.one_time_kem.push(public);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is due once a day and at the start: wipes what is out of use.
+    pub(super) fn upkeep(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        if step.now_ms < self.upkeep_ms {
+            return Ok(());
+        }
+        self.upkeep_ms = step.now_ms.saturating_add(DAY_MS);
+        // Signed keys go only once the mailbox was drained past their replacement, which a connection per day shows;
+        // the retention time covers what may still wait there.
+        let before_ms = step.now_ms.saturating_sub(KEPT_MS);
+        step.tx.wipe_prekeys(before_ms, step.now_ms.saturating_sub(PREKEY_LIFETIME_MS + KEPT_MS))?;
+        step.tx.forget_sent_bodies(before_ms)?;
+        for (account, device) in step.tx.session_devices()? {
+            let sessions = self.sessions.with(step.tx, account, device)?;
+            let pruned = sessions.prune(step.now_ms, RETENTION_MS);
+            self.sessions.replace(account, device, pruned);
+            self.sessions.save(step.tx)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! The client's decisions, pure: no socket, no clock, no randomness of its own. Everything that must last is in the
+//! store, on which the core works through a transaction that is handed in; what is here is only what a connection
+//! means. A crash therefore leaves exactly what the last transaction committed, and a restart is no special case.
+//!
+//! The contract: the caller opens a transaction, feeds one or several inputs to [`Core::handle`], calls
+//! [`Core::flush`] once, commits, and only then performs the outputs, in order. If anything fails, it performs none of
+//! them and drops the core.
+
+mod commands;
+mod content;
+mod fates;
+mod io;
+mod keys;
+mod link;
+mod lists;
+mod receive;
+mod requests;
+mod rows;
+mod sending;
+mod sessions;
+mod submitted;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use rand_core::CryptoRng;
+use sotto_crypto::DeviceSecret;
+use sotto_proto::{AccountId, DeviceId, SignedCertificate, Username, frame::ClientFrame};
+use thiserror::Error;
+
+pub use io::{CommandId, Input, Output};
+
+use self::{link::Link, requests::Requests, sending::Lane, sessions::Sessions};
+use crate::{
+    api::{ClientError, Connection, ErrorKind, Event},
+    store::{StoreError, Tx},
+};
+
+/// Why the core cannot go on. Nothing of the transaction may be committed.
+#[derive(Debug, Error)]
+pub enum CoreError {
+    /// The local store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// This profile has no account yet.
+    #[error("this profile has no account")]
+    NoAccount,
+    /// Something that cannot be: the text is for the report.
+    #[error("{0}")]
+    Bug(String),
+}
+
+impl From<CoreError> for ClientError {
+    fn from(error: CoreError) -> Self {
+        match error {
+            CoreError::Store(error) => error.into(),
+            CoreError::NoAccount => Self::new(ErrorKind::LoginNeeded, "this profile has no account")
+                .hint("sotto register SERVER USER"),
+            CoreError::Bug(text) => Self::new(ErrorKind::Bug, text),
+        }
+    }
+}
+
+/// What a program wants of its client.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CoreOptions {
+    /// Whether a person sits there: only then the account counts as available.
+    pub interactive: bool,
+}
+
+/// This device.
+struct Me {
+    username: Username,
+    account: AccountId,
+    device: DeviceId,
+    secret: Arc<DeviceSecret>,
+    certificate: SignedCertificate,
+}
+
+/// The client's decisions. See the module's text for the contract.
+pub struct Core {
+    me: Me,
+    options: CoreOptions,
+    link: Link,
+    connection: Connection,
+    requests: Requests,
+    sessions: Sessions,
+    lanes: BTreeMap<(AccountId, bool), Lane>,
+    /// Commands that wait for a user's list.
+    waiting: Vec<(CommandId, Username)>,
+    /// Names and accounts that were asked for on this connection, and when they may be again.
+    lookups: BTreeMap<lists::Sought, u64>,
+    /// Accounts whose bundles are being claimed.
+    claiming: BTreeSet<AccountId>,
+    /// Devices that have published no keys: since when, and when to ask again.
+    keyless: BTreeMap<DeviceId, (u64, u64)>,
+    /// Devices whose mailbox refused: when to try again, and after how long the time after that.
+    refusing: BTreeMap<DeviceId, (u64, u64)>,
+    /// Accounts of which the server has an older list: it goes along with the next Submit.
+    hand_over: BTreeSet<AccountId>,
+    /// Whether something was committed that the server has not been told.
+    ack_due: bool,
+    /// Whether the server's data was restored since the last connection.
+    restored: bool,
+    /// When the daily work is due.
+    upkeep_ms: u64,
+}
+
+/// What every part of the core works with, for the time of one input.
+pub(crate) struct Step<'s, 't> {
+    pub(crate) now_ms: u64,
+    pub(crate) rng: &'s mut dyn CryptoRng,
+    pub(crate) tx: &'s Tx<'t>,
+    pub(crate) out: &'s mut Vec<Output>,
+}
+
+impl Step<'_, '_> {
+    fn event(&mut self, event: Event) {
+        self.out.push(Output::Event(event));
+    }
+
+    fn warn(&mut self, text: impl Into<String>) {
+        self.event(Event::Warning(text.into()));
+    }
+
+    fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+}
+
+impl Core {
+    /// Takes up a profile as its store says it is.
+    pub fn open(tx: &Tx<'_>, options: CoreOptions) -> Result<Self, CoreError> {
+        let identity = tx.identity()?.ok_or(CoreError::NoAccount)?;
+        let secret = DeviceSecret::from_bytes(&identity.device_secret).map_err(StoreError::from)?;
+        Ok(Self {
+            me: Me {
+                username: identity.username,
+                account: identity.account,
+                device: identity.device,
+                secret: Arc::new(secret),
+                certificate: identity.certificate,
+            },
+            options,
+            link: Link::Down,
+            connection: Connection::Connecting,
+            requests: Requests::default(),
+            sessions: Sessions::default(),
+            lanes: BTreeMap::new(),
+            waiting: Vec::new(),
+            lookups: BTreeMap::new(),
+            claiming: BTreeSet::new(),
+            keyless: BTreeMap::new(),
+            refusing: BTreeMap::new(),
+            hand_over: BTreeSet::new(),
+            ack_due: false,
+            restored: false,
+            upkeep_ms: 0,
+        })
+    }
+
+    /// Takes one input. The effects are in the transaction and in `out`.
+    pub fn handle(
+        &mut self,
+        now_ms: u64,
+        rng: &mut dyn CryptoRng,
+        tx: &Tx<'_>,
+        input: Input,
+        out: &mut Vec<Output>,
+    ) -> Result<(), CoreError> {
+        let step = &mut Step { now_ms, rng, tx, out };
+        match input {
+            Input::Connected { spki, exporter } => self.connected(step, spki, exporter),
+            Input::Frame(frame) => return self.frame(step, frame),
+            Input::Disconnected => self.disconnected(step),
+            Input::Command(id, command) => return self.command(step, id, command),
+            Input::Tick => {}
+        }
+        Ok(())
+    }
+
+    /// Ends a batch of inputs: tells the server what was committed, sends what can be sent, and keeps what changed.
+    /// Called once before each commit.
+    pub fn flush(
+        &mut self,
+        now_ms: u64,
+        rng: &mut dyn CryptoRng,
+        tx: &Tx<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), CoreError> {
+        let step = &mut Step { now_ms, rng, tx, out };
+        self.acknowledge(step)?;
+        self.upkeep(step)?;
+        let wake_ms = self.pump(step)?;
+        self.sessions.save(step.tx)?;
+        if let Some(wake_ms) = wake_ms {
+            step.out.push(Output::WakeAt(wake_ms));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, step: &mut Step<'_, '_>, asked: requests::Asked, frame: ClientFrame) {
+        let request = self.requests.ask(asked);
+        step.out.push(Output::Send { request, frame });
+    }
+
+    fn set_connection(&mut self, step: &mut Step<'_, '_>, connection: Connection) {
+        if self.connection != connection {
+            self.connection = connection.clone();
+            step.event(Event::Connection(connection));
+        }
+    }
+
+    /// Gives the connection up, and says whether trying again can help.
+    fn close(&mut self, step: &mut Step<'_, '_>, error: ClientError, reconnect: bool) {
+        self.disconnected(step);
+        if !reconnect {
+            self.link = Link::Stopped;
+            step.event(Event::Stopped(error.clone()));
+        }
+        step.out.push(Output::Close { error, reconnect });
+    }
+}

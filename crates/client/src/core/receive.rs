@@ -1,0 +1,334 @@
+//! From an envelope in the mailbox to content. Whatever an envelope is, it is dealt with once: a row, a receipt, a
+//! count, and the cursor moves on in the same transaction. Nothing in a mailbox can block what comes after it.
+
+use sha2::{Digest, Sha256};
+use sotto_crypto::{OpenError, Opening, UnsealError, open_sender};
+use sotto_proto::{
+    AccountId, Envelope, MessageId, QueueNumber, SessionId, Username, envelope::BodyHash,
+    limits::MAILBOX_ENVELOPES, wire::labelled,
+};
+
+use super::{Core, CoreError, Step, lists::Sought, sessions::OwnPrekeys};
+use crate::{
+    api::Event,
+    store::{ContactRecord, Cursor, NewMessage, PinState, PrekeySlot, StoreError, WantedBody},
+};
+
+/// Unattributed rows that may wait to be healed: who floods a mailbox with junk gets no more of the screen.
+const MAX_UNATTRIBUTED: u64 = 100;
+/// Envelopes under way to be asked for again, of one account.
+const MAX_WANTED: u64 = 2_000;
+/// The number in `meta` of envelopes that were nobody's.
+pub(crate) const NOBODYS: &str = "nobodys";
+
+/// What a re-send request names an envelope by: `SHA-256("sotto v1 envelope" || E)`. Its ephemeral key is fresh for
+/// every envelope, and stays readable when the server has damaged the sealed body, whose own hash would then mean
+/// nothing to the sender.
+pub(crate) fn reference(envelope: &Envelope) -> BodyHash {
+    BodyHash(Sha256::digest(labelled("sotto v1 envelope", &[&envelope.ephemeral.0])).into())
+}
+
+/// Who sent an envelope, as far as that is known.
+pub(crate) struct Sender<'a> {
+    pub(crate) contact: &'a ContactRecord,
+    pub(crate) opening: Opening,
+}
+
+impl Core {
+    /// An envelope from the mailbox.
+    pub(super) fn deliver(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        number: QueueNumber,
+        stored_ms: u64,
+        bytes: &[u8],
+    ) -> Result<(), CoreError> {
+        let Some(cursor) = step.tx.cursor()? else { return Ok(()) };
+        self.ack_due = true;
+        if number <= cursor.number {
+            return Ok(());
+        }
+        step.tx.set_cursor(&Cursor { number, ..cursor })?;
+        self.envelope(step, bytes, stored_ms)
+    }
+
+    fn envelope(&mut self, step: &mut Step<'_, '_>, bytes: &[u8], stored_ms: u64) -> Result<(), CoreError> {
+        let Ok(envelope) = Envelope::parse(bytes) else { return self.damaged(step, bytes, stored_ms) };
+        let Ok(opening) = open_sender(&self.me.secret, &envelope) else {
+            return self.damaged(step, bytes, stored_ms);
+        };
+        let sender = opening.certificate().certificate();
+        let (account, username) = (sender.account, sender.username.clone());
+        if step.tx.held_count(&account)? > 0 {
+            // What came first from this sender is shown first.
+            return self.hold(step, account, &username, bytes, stored_ms);
+        }
+        match step.tx.contact_by_name(&username)? {
+            Some(contact) if contact.account == account && contact.account_key == sender.account_key => {
+                if contact.list.list().device(&sender.device) == Some(opening.certificate()) {
+                    return self.open_envelope(
+                        step,
+                        &envelope,
+                        Sender { contact: &contact, opening },
+                        stored_ms,
+                    );
+                }
+                if contact.list.list().revoked(&sender.device) {
+                    return self.revoked(step, &envelope, &contact, stored_ms);
+                }
+                // Perhaps a device that was added since: the newest list tells.
+                self.hold(step, account, &username, bytes, stored_ms)
+            }
+            // Unknown, or another identity under a known name: only the list served for the name can tell.
+            _ => self.hold(step, account, &username, bytes, stored_ms),
+        }
+    }
+
+    fn hold(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        account: AccountId,
+        username: &Username,
+        bytes: &[u8],
+        stored_ms: u64,
+    ) -> Result<(), CoreError> {
+        if step.tx.held_count(&account)? >= MAILBOX_ENVELOPES {
+            return self.damaged(step, bytes, stored_ms);
+        }
+        step.tx.hold(&account, username, bytes, stored_ms)?;
+        self.look_up(step, vec![Sought::Name(username.clone())]);
+        Ok(())
+    }
+
+    /// The list served for a name is known now: envelopes that waited for it are opened, or are nobody's.
+    pub(super) fn release_held(&mut self, step: &mut Step<'_, '_>, name: &Username) -> Result<(), CoreError> {
+        let Some(contact) = step.tx.contact_by_name(name)? else { return Ok(()) };
+        for (account, held) in step.tx.held_names()? {
+            if held != *name {
+                continue;
+            }
+            let changed = contact.changed.as_ref().map(|list| list.list().account);
+            if changed == Some(account) {
+                // The name's new identity wrote; what it wrote is shown once the user has accepted it.
+                continue;
+            }
+            for held in step.tx.take_held(&account)? {
+                self.confirm(step, &contact, account, &held.envelope, held.stored_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn confirm(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        contact: &ContactRecord,
+        account: AccountId,
+        bytes: &[u8],
+        stored_ms: u64,
+    ) -> Result<(), CoreError> {
+        let Ok(envelope) = Envelope::parse(bytes) else { return self.damaged(step, bytes, stored_ms) };
+        let Ok(opening) = open_sender(&self.me.secret, &envelope) else {
+            return self.damaged(step, bytes, stored_ms);
+        };
+        let device = opening.certificate().certificate().device;
+        if contact.account == account && contact.list.list().device(&device) == Some(opening.certificate()) {
+            return self.open_envelope(step, &envelope, Sender { contact, opening }, stored_ms);
+        }
+        if contact.account == account && contact.list.list().revoked(&device) {
+            return self.revoked(step, &envelope, contact, stored_ms);
+        }
+        // A certificate vouches only for itself: under this name the server serves another key, or no such device.
+        step.tx.count_impostor(&contact.username)?;
+        self.count_nobodys(step, 1)
+    }
+
+    fn open_envelope(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        envelope: &Envelope,
+        sender: Sender<'_>,
+        stored_ms: u64,
+    ) -> Result<(), CoreError> {
+        let Sender { contact, opening } = sender;
+        let device = opening.certificate().certificate().device;
+        let Ok(pair) = self.sessions.pair(&self.me.secret, &self.me.certificate, opening.certificate())
+        else {
+            return self.damaged(step, &envelope.encode(), stored_ms);
+        };
+        let body = match opening.open_body(&pair) {
+            Ok(body) => body,
+            Err(UnsealError::Malformed(error)) => {
+                if step.tx.first_sight(&envelope.body_hash().short())? {
+                    let reason = format!("the message is malformed ({error})");
+                    self.unreadable(step, contact, device, envelope, None, &reason, stored_ms)?;
+                }
+                return Ok(());
+            }
+            // Anybody can put anybody's certificate into part 1: no row under that name, but the named device is
+            // asked, for if the server damaged its message, it alone can send it again.
+            Err(_) => return self.damaged_from(step, contact, device, envelope, stored_ms),
+        };
+        if !step.tx.first_sight(&envelope.body_hash().short())? {
+            return Ok(());
+        }
+        let session = body.session();
+        let sessions = self.sessions.with(step.tx, contact.account, device)?;
+        match sessions.open(&pair, &body, &OwnPrekeys(step.tx), step.now_ms) {
+            Ok(opened) => {
+                self.sessions.replace(contact.account, device, opened.next);
+                for consumed in opened.consumed {
+                    let (slot, id) = match consumed {
+                        sotto_crypto::ConsumedPrekey::Curve(id) => (PrekeySlot::OneTime, id),
+                        sotto_crypto::ConsumedPrekey::Kem(id) => (PrekeySlot::OneTimeKem, id),
+                    };
+                    step.tx.remove_prekey(slot, id)?;
+                }
+                self.content(step, contact, device, session, envelope, &opened.content, stored_ms)
+            }
+            Err(OpenError::Source(error)) => Err(StoreError::Failed(error.to_string()).into()),
+            Err(OpenError::MissingPrekey { next }) => {
+                self.sessions.replace(contact.account, device, *next);
+                let reason = "it was sealed to a key that is not here any more";
+                self.unreadable(step, contact, device, envelope, Some(session), reason, stored_ms)
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.unreadable(step, contact, device, envelope, Some(session), &reason, stored_ms)
+            }
+        }
+    }
+
+    /// A row in place of a message that did not open, and its sender is asked for it.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one event, each used once")]
+    pub(super) fn unreadable(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        contact: &ContactRecord,
+        device: sotto_proto::DeviceId,
+        envelope: &Envelope,
+        session: Option<SessionId>,
+        reason: &str,
+        stored_ms: u64,
+    ) -> Result<(), CoreError> {
+        let failed = reference(envelope).0;
+        let reason = format!("cannot be read: {reason}; {} was asked to send it again", contact.username);
+        let outgoing = contact.account == self.me.account;
+        self.failed_row(step, contact.account, contact.account, outgoing, failed, &reason, stored_ms)?;
+        self.want(step, contact, device, failed, session)
+    }
+
+    fn want(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        contact: &ContactRecord,
+        device: sotto_proto::DeviceId,
+        reference: [u8; 32],
+        session: Option<SessionId>,
+    ) -> Result<(), CoreError> {
+        if step.tx.wanted_of(&contact.account)? < MAX_WANTED {
+            step.tx.want_body(&WantedBody { reference, account: contact.account, device, session })?;
+        }
+        Ok(())
+    }
+
+    /// An envelope whose body does not open under the certificate it names. The row is attributed to nobody.
+    fn damaged_from(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        contact: &ContactRecord,
+        device: sotto_proto::DeviceId,
+        envelope: &Envelope,
+        stored_ms: u64,
+    ) -> Result<(), CoreError> {
+        self.count_nobodys(step, 1)?;
+        let own = self.me.account;
+        if step.tx.failed_rows(&own)? < MAX_UNATTRIBUTED {
+            let failed = reference(envelope).0;
+            let reason = format!(
+                "a message was damaged on its way, so who sent it cannot be told; {} was asked whether it was theirs",
+                contact.username
+            );
+            self.failed_row(step, own, own, false, failed, &reason, stored_ms)?;
+            self.want(step, contact, device, failed, None)?;
+        }
+        Ok(())
+    }
+
+    /// An envelope of which nothing can be read.
+    fn damaged(&mut self, step: &mut Step<'_, '_>, bytes: &[u8], stored_ms: u64) -> Result<(), CoreError> {
+        self.count_nobodys(step, 1)?;
+        let own = self.me.account;
+        if step.tx.failed_rows(&own)? < MAX_UNATTRIBUTED {
+            let failed = Sha256::digest(bytes).into();
+            let reason = "a message was damaged on its way, and who sent it cannot be told";
+            self.failed_row(step, own, own, false, failed, reason, stored_ms)?;
+        }
+        Ok(())
+    }
+
+    fn revoked(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        envelope: &Envelope,
+        contact: &ContactRecord,
+        stored_ms: u64,
+    ) -> Result<(), CoreError> {
+        let reason = format!("it comes from a device that {} has removed from the account", contact.username);
+        let failed = reference(envelope).0;
+        let outgoing = contact.account == self.me.account;
+        self.failed_row(step, contact.account, contact.account, outgoing, failed, &reason, stored_ms)
+    }
+
+    /// Counts envelopes that were attributed to nobody.
+    pub(super) fn count_nobodys(&mut self, step: &mut Step<'_, '_>, count: usize) -> Result<(), CoreError> {
+        let known = step.tx.number(NOBODYS)?;
+        step.tx.set_number(NOBODYS, known.saturating_add(u64::try_from(count).unwrap_or(u64::MAX)))?;
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the columns of a row")]
+    pub(super) fn failed_row(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        conversation: AccountId,
+        sender: AccountId,
+        outgoing: bool,
+        failed: [u8; 32],
+        reason: &str,
+        stored_ms: u64,
+    ) -> Result<(), CoreError> {
+        let added = step.tx.add_message(&NewMessage {
+            conversation,
+            name: None,
+            sender,
+            message: MessageId(BodyHash(failed).short()),
+            arrived: true,
+            outgoing,
+            kind: 0,
+            body: &[],
+            problem: Some(reason),
+            failed: Some(failed),
+            sent_ms: stored_ms,
+            received_ms: step.now_ms,
+            fate: None,
+        })?;
+        if let Some(row) = added {
+            let row = self.row(step.tx, row)?;
+            step.event(Event::Row(row));
+        }
+        Ok(())
+    }
+
+    /// A row that tells of something that is missing, in the conversation with oneself.
+    pub(super) fn notice_row(&mut self, step: &mut Step<'_, '_>, text: &str) -> Result<(), CoreError> {
+        let failed = step.random::<32>();
+        let (own, now_ms) = (self.me.account, step.now_ms);
+        self.failed_row(step, own, own, false, failed, text, now_ms)
+    }
+
+    /// Whether messages to a contact may leave.
+    pub(super) fn may_send(contact: &ContactRecord) -> bool {
+        contact.state != PinState::Changed && contact.wanted <= contact.list.list().number
+    }
+}

@@ -1,0 +1,76 @@
+//! What was asked of the server and not answered yet.
+
+use std::collections::BTreeMap;
+
+use sotto_proto::{AccountId, DeviceId, FateTag, SubmissionId, Username};
+
+use super::CommandId;
+use crate::api::User;
+
+/// A question to the server, with what is needed to make sense of the answer.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    Hello,
+    Login,
+    Attach,
+    Ack,
+    Publish,
+    /// Device lists, by name and by account.
+    Lists {
+        names: Vec<Username>,
+        accounts: Vec<AccountId>,
+    },
+    Bundles {
+        account: AccountId,
+        devices: Vec<DeviceId>,
+        for_requests: bool,
+    },
+    Submit {
+        lane: (AccountId, bool),
+        submission: SubmissionId,
+    },
+    Submission {
+        submission: SubmissionId,
+    },
+    Fates {
+        tags: Vec<FateTag>,
+    },
+    Users {
+        command: CommandId,
+        so_far: Vec<User>,
+    },
+}
+
+/// Requests under way on this connection.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    last: u32,
+    waiting: BTreeMap<u32, Asked>,
+}
+
+/// Request ids from here on are the driver's, for its pings.
+const DRIVER_IDS: u32 = u32::MAX - 1024;
+
+impl Requests {
+    /// Notes a question; answers the request id to ask it under. Ids are used again only after four billion.
+    pub(crate) fn ask(&mut self, asked: Asked) -> u32 {
+        self.last = if self.last + 1 >= DRIVER_IDS { 1 } else { self.last + 1 };
+        self.waiting.insert(self.last, asked);
+        self.last
+    }
+
+    /// The question that an answer belongs to.
+    pub(crate) fn take(&mut self, request: u32) -> Option<Asked> {
+        self.waiting.remove(&request)
+    }
+
+    /// Forgets all questions: the connection is gone. Answers those that a face waits for.
+    pub(crate) fn clear(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.waiting).into_values().collect()
+    }
+
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}

@@ -1,0 +1,70 @@
+//! From stored rows to what a face sees.
+
+use sotto_proto::{
+    AccountId,
+    content::{Body, kind},
+};
+
+use super::{Core, CoreError};
+use crate::{
+    api::{Row, RowBody, Trust},
+    store::{ContactRecord, PinState, StoredMessage, Tx},
+};
+
+/// How sure a pin is.
+pub(crate) fn trust(contact: &ContactRecord) -> Trust {
+    match contact.state {
+        PinState::Pinned => Trust::Pinned,
+        PinState::Compared => Trust::Compared,
+        PinState::Changed => Trust::Changed,
+    }
+}
+
+impl Core {
+    fn name_of(&self, tx: &Tx<'_>, account: &AccountId) -> Result<Option<(String, Trust)>, CoreError> {
+        if *account == self.me.account {
+            return Ok(Some((self.me.username.to_string(), Trust::Own)));
+        }
+        Ok(tx.contact(account)?.map(|contact| (contact.username.to_string(), trust(&contact))))
+    }
+
+    /// A row as a face sees it.
+    pub(super) fn row(&self, tx: &Tx<'_>, stored: StoredMessage) -> Result<Row, CoreError> {
+        let conversation = match self.name_of(tx, &stored.conversation)? {
+            Some((name, _)) => name,
+            None => stored.name.clone().unwrap_or_else(|| format!("id:{}", stored.conversation)),
+        };
+        let unattributed = stored.problem.is_some() && !stored.outgoing && stored.sender == self.me.account;
+        let (from, trust) = if unattributed {
+            (String::new(), Trust::Unconfirmed)
+        } else {
+            self.name_of(tx, &stored.sender)?
+                .unwrap_or_else(|| (format!("id:{}", stored.sender), Trust::Unconfirmed))
+        };
+        let body = match (stored.problem, stored.kind) {
+            (Some(problem), _) => RowBody::Undecryptable(problem),
+            (None, kind::TEXT) => match Body::decode(kind::TEXT, &stored.body) {
+                Ok(Some(Body::Text(text))) => RowBody::Text(text),
+                _ => RowBody::Undecryptable("the text in the local store is damaged".to_owned()),
+            },
+            (None, newer) => RowBody::Newer(newer),
+        };
+        Ok(Row {
+            print: stored.print,
+            message: stored.message,
+            conversation,
+            from,
+            outgoing: stored.outgoing,
+            trust,
+            sent_ms: stored.sent_ms,
+            received_ms: stored.received_ms,
+            body,
+            fate: stored.fate,
+        })
+    }
+
+    /// Rows as a face sees them.
+    pub(super) fn rows(&self, tx: &Tx<'_>, stored: Vec<StoredMessage>) -> Result<Vec<Row>, CoreError> {
+        stored.into_iter().map(|row| self.row(tx, row)).collect()
+    }
+}

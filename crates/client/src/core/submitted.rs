@@ -1,0 +1,189 @@
+//! What the server says of a Submit.
+
+use std::collections::BTreeSet;
+
+use sotto_proto::{
+    AccountId, SignedDeviceList, SubmissionId,
+    frame::{ErrorCode, ErrorReply, Outcome, Refusal, StaleDevices, Submitted},
+};
+
+use super::{Core, CoreError, Step, content::is_message};
+use crate::{
+    api::{ClientError, Fate},
+    store::{CopyFate, Entry},
+};
+
+/// After how long a Submit that the server could not take is sent again, where it does not say, milliseconds.
+const AGAIN_MS: u64 = 1_000;
+
+/// Why an envelope was not taken, in words; some of them the exit code hangs on.
+fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::MailboxFull => "the recipient's mailbox is full",
+        Refusal::SenderShare => "too many of your messages wait in the recipient's mailbox",
+        Refusal::NotAccepted => "the recipient does not accept it",
+        Refusal::TooLarge => "the message is too large",
+        Refusal::DiskFull => "the server's disk is full",
+    }
+}
+
+impl Core {
+    /// A Submit was stored, each envelope with its own outcome.
+    pub(super) fn submitted(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        lane: (AccountId, bool),
+        submission: &SubmissionId,
+        submitted: &Submitted,
+    ) -> Result<(), CoreError> {
+        self.lanes.entry(lane).or_default().in_flight = false;
+        let entries = step.tx.submission_entries(submission)?;
+        let mut outcomes: Vec<_> = submitted.devices.iter().map(Some).collect();
+        for entry in &entries {
+            let mut connected = false;
+            for copy in step.tx.copies(entry.entry)?.into_iter().filter(|copy| copy.refused.is_none()) {
+                // The answer is in the order of the Submit; of one device, the next one that was not used.
+                let outcome = outcomes
+                    .iter_mut()
+                    .find(|outcome| outcome.is_some_and(|outcome| outcome.device == copy.device))
+                    .and_then(Option::take)
+                    .map(|outcome| outcome.outcome);
+                let state = match outcome {
+                    Some(Outcome::Refused(refusal)) => {
+                        step.tx.set_refused(entry.entry, &copy.device, refusal_text(refusal))?;
+                        self.note_refusing(step, copy.device);
+                        continue;
+                    }
+                    Some(Outcome::Stored { connected: online }) => {
+                        connected |= online && copy.account == lane.0;
+                        self.refusing.remove(&copy.device);
+                        Fate::Stored
+                    }
+                    Some(Outcome::Passed | Outcome::Dropped) => Fate::Stored,
+                    Some(Outcome::UnknownDevice) | None => Fate::UnknownUser,
+                };
+                step.tx.remove_copy(entry.entry, &copy.device)?;
+                if entry.user || is_message(entry.kind) {
+                    step.tx.add_fate(&CopyFate {
+                        message: entry.message,
+                        account: copy.account,
+                        device: copy.device,
+                        tag: copy.tag,
+                        state,
+                        stored_ms: submitted.stored_ms,
+                    })?;
+                }
+            }
+            self.finish_entry(step, entry, connected)?;
+        }
+        Ok(())
+    }
+
+    fn finish_entry(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        entry: &Entry,
+        connected: bool,
+    ) -> Result<(), CoreError> {
+        if step.tx.copies(entry.entry)?.is_empty() {
+            step.tx.remove_entry(entry.entry)?;
+        } else {
+            step.tx.set_submission(entry.entry, None)?;
+        }
+        if entry.user { self.refresh_fate(step, &entry.message, connected) } else { Ok(()) }
+    }
+
+    /// Nothing was stored: some list was not the newest. The lane goes on with the newest lists, under a new id.
+    pub(super) fn stale(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        lane: (AccountId, bool),
+        submission: &SubmissionId,
+        stale: &StaleDevices,
+    ) -> Result<(), CoreError> {
+        self.lanes.entry(lane).or_default().in_flight = false;
+        let renamed = SubmissionId(step.random());
+        step.tx.rename_submission(submission, &renamed)?;
+        let mut news = BTreeSet::new();
+        for bytes in &stale.lists {
+            match SignedDeviceList::parse(bytes) {
+                Ok(list) => {
+                    let before = step.tx.contact(&list.list().account)?.map(|known| known.list.hash());
+                    self.served(step, &list)?;
+                    if before != Some(list.hash()) {
+                        news.insert(list.list().account);
+                    }
+                }
+                Err(error) => {
+                    step.warn(format!("the server served a device list that does not hold: {error}"));
+                }
+            }
+        }
+        for account in &stale.wanted {
+            if self.hand_over.insert(*account) {
+                news.insert(*account);
+            }
+        }
+        if news.is_empty() {
+            // The server keeps calling stale what cannot be mended: not without end.
+            self.lanes.entry(lane).or_default().not_before_ms = step.now_ms.saturating_add(30 * AGAIN_MS);
+        }
+        Ok(())
+    }
+
+    /// A Submit was not done.
+    pub(super) fn submit_failed(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        lane: (AccountId, bool),
+        submission: &SubmissionId,
+        error: &ErrorReply,
+        told: &ClientError,
+    ) -> Result<(), CoreError> {
+        let again_ms = error.retry_after_ms.unwrap_or(AGAIN_MS);
+        let state = self.lanes.entry(lane).or_default();
+        state.in_flight = false;
+        state.not_before_ms = step.now_ms.saturating_add(again_ms);
+        match error.code {
+            ErrorCode::BUSY | ErrorCode::RATE_LIMITED | ErrorCode::STORE => {}
+            ErrorCode::DISK_FULL => {
+                state.not_before_ms = step.now_ms.saturating_add(again_ms.max(10 * AGAIN_MS));
+                for entry in step.tx.submission_entries(submission)? {
+                    self.settle(step, &entry.message, Fate::Refused, Some(refusal_text(Refusal::DiskFull)))?;
+                }
+            }
+            _ => {
+                // The server will never take this Submit; its messages say so and wait for the user.
+                state.not_before_ms = step.now_ms.saturating_add(600 * AGAIN_MS);
+                for entry in step.tx.submission_entries(submission)? {
+                    self.settle(step, &entry.message, Fate::Refused, Some(&told.message))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a Submit that has waited too long was stored after all.
+    pub(super) fn submission_state(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        submission: &SubmissionId,
+        submitted: Option<&Submitted>,
+    ) -> Result<(), CoreError> {
+        let entries = step.tx.submission_entries(submission)?;
+        let lanes: BTreeSet<_> =
+            entries.iter().filter_map(|entry| entry.account.map(|account| (account, entry.user))).collect();
+        for lane in lanes {
+            self.lanes.entry(lane).or_default().in_flight = false;
+            if let Some(submitted) = submitted {
+                self.submitted(step, lane, submission, submitted)?;
+            }
+        }
+        if submitted.is_none() {
+            for entry in &entries {
+                self.expire_entry(step, entry)?;
+            }
+        }
+        Ok(())
+    }
+}
