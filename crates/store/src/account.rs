@@ -38,6 +38,35 @@ pub struct AccountRecord {
     pub created_ms: u64,
 }
 
+impl AccountRecord {
+    /// The record of a new account.
+    pub(crate) fn first(new: &NewAccount) -> Self {
+        let list = new.list.list();
+        Self {
+            revision: 1,
+            username: list.username.clone(),
+            account: list.account,
+            account_key: list.account_key,
+            password_hash: new.password_hash.clone(),
+            list: new.list.as_bytes().to_vec(),
+            devices: list.devices.iter().map(|signed| signed.certificate().device).collect(),
+            disabled: false,
+            created_ms: new.now_ms,
+        }
+    }
+
+    /// `new`, as it may take this one's place: name, id and time of creation never change.
+    pub(crate) fn succeeded_by(&self, new: Self) -> Self {
+        Self {
+            revision: self.revision.saturating_add(1),
+            username: self.username.clone(),
+            account: self.account,
+            created_ms: self.created_ms,
+            ..new
+        }
+    }
+}
+
 /// What came of a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreateOutcome {

@@ -2,11 +2,19 @@
 //! engine that the daemon runs on.
 
 pub mod account;
+pub mod config;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod conformance;
 pub mod error;
 pub mod mailbox;
+pub mod memory;
+mod quota;
 mod store;
 
 pub use account::{AccountRecord, CreateOutcome, NewAccount, ReplaceOutcome};
+pub use config::StoreConfig;
 pub use error::StoreError;
 pub use mailbox::{Appended, Delivery, NewEnvelope, Submission, SubmissionKey, Usage};
+pub use memory::MemoryStore;
 pub use store::{Pending, Promise, Store};

@@ -8,7 +8,7 @@ use sotto_proto::{
 
 /// Under which a submission's answer is kept: `SHA-256("sotto v1 submission" || account || submission id)`, so that
 /// the record does not name the sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubmissionKey(pub [u8; 32]);
 
 impl SubmissionKey {

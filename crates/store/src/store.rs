@@ -41,6 +41,11 @@ impl<T> Pending<T> {
         promise.keep(result);
         pending
     }
+
+    /// Blocks this thread until the answer is there. Not for async tasks: there it panics; await instead.
+    pub fn wait(self) -> Result<T, StoreError> {
+        self.0.blocking_recv().unwrap_or(Err(StoreError::Stopped))
+    }
 }
 
 impl<T> Promise<T> {

@@ -1,0 +1,215 @@
+//! Random scripts of operations, and what can be seen of a store after each: two engines that are fed the same script
+//! must show the same.
+
+use sotto_proto::{
+    AccountId, DeviceId, FateTag, QueueNumber,
+    frame::{FateState, Submitted},
+    prekey::{PrekeyBundle, PrekeyCounts},
+};
+
+use super::{
+    Engine, Person,
+    fixture::{envelope, key, tag, upload},
+};
+use crate::{CreateOutcome, NewEnvelope, ReplaceOutcome, Store, StoreError, Submission};
+use sotto_proto::frame::Refusal;
+
+/// People in a script, and devices each may have.
+const PEOPLE: u8 = 4;
+const DEVICES: u8 = 3;
+
+/// One step of a script. Numbers pick who and what, modulo what there is.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    Create { who: u8, look_alike: bool },
+    Replace { who: u8, devices: u8, stale: bool },
+    PutPrekeys { who: u8, device: u8, from: u8, count: u8 },
+    Claim { who: u8, device: u8, one_time: bool },
+    Append { submission: u8, to: Vec<(u8, u8, u16, bool)>, now: u16 },
+    Ack { who: u8, device: u8, place: u8 },
+    Expire { now: u16 },
+    DiskFull(bool),
+    Reopen,
+}
+
+/// What the script has seen so far.
+#[derive(Debug, Default)]
+pub struct Script {
+    envelopes: u64,
+}
+
+/// What a step answered, in terms that do not depend on how an engine gives numbers.
+#[derive(Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)]
+pub enum Answer {
+    Created(Result<CreateOutcome, StoreError>),
+    Replaced(Result<ReplaceOutcome, StoreError>),
+    Counts(Result<PrekeyCounts, StoreError>),
+    Bundles(Vec<Option<PrekeyBundle>>),
+    Appended(Submitted, Vec<bool>),
+    Tags(Vec<FateTag>),
+    Done,
+}
+
+/// What can be seen from outside: names, and for each device prekeys, waiting bodies, how many places were acked and
+/// lost, and each envelope's fate.
+#[derive(Debug, PartialEq, Eq)]
+pub struct View {
+    names: Vec<(String, AccountId)>,
+    devices: Vec<(DeviceId, Option<DeviceView>, PrekeyCounts)>,
+    fates: Vec<FateState>,
+    submissions: Vec<Option<Submitted>>,
+    usage: (u64, u64, u64),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct DeviceView {
+    waiting: Vec<(u64, Vec<u8>)>,
+    acked: bool,
+    /// How many of the waiting stand below `lost_through`, and whether anything was lost.
+    lost: Option<usize>,
+}
+
+fn person(who: u8) -> Person {
+    let who = who % PEOPLE;
+    Person::new(["alice", "bob", "carol", "oil"][usize::from(who)], 1 + who)
+}
+
+fn device_of(who: u8, device: u8) -> DeviceId {
+    person(who).device(device % DEVICES)
+}
+
+/// Scripts as proptest makes them; the choices' weights keep mailboxes busy.
+#[cfg(test)]
+pub fn operations() -> impl proptest::strategy::Strategy<Value = Vec<Operation>> {
+    use proptest::prelude::*;
+    let to = prop::collection::vec((0..PEOPLE, 0..DEVICES, 0..9000_u16, prop::bool::weighted(0.1)), 0..6);
+    let one = prop_oneof![
+        2 => (0..PEOPLE, prop::bool::weighted(0.3)).prop_map(|(who, look_alike)| Operation::Create { who, look_alike }),
+        2 => (0..PEOPLE, 0..8_u8, prop::bool::weighted(0.1))
+            .prop_map(|(who, devices, stale)| Operation::Replace { who, devices, stale }),
+        2 => (0..PEOPLE, 0..DEVICES, 0..60_u8, 0..60_u8)
+            .prop_map(|(who, device, from, count)| Operation::PutPrekeys { who, device, from, count }),
+        3 => (0..PEOPLE, 0..DEVICES, any::<bool>())
+            .prop_map(|(who, device, one_time)| Operation::Claim { who, device, one_time }),
+        8 => (0..40_u8, to, 0..1000_u16).prop_map(|(submission, to, now)| Operation::Append { submission, to, now }),
+        4 => (0..PEOPLE, 0..DEVICES, 0..8_u8).prop_map(|(who, device, place)| Operation::Ack { who, device, place }),
+        2 => (0..1000_u16).prop_map(|now| Operation::Expire { now }),
+        1 => prop::bool::weighted(0.3).prop_map(Operation::DiskFull),
+        1 => Just(Operation::Reopen),
+    ];
+    prop::collection::vec(one, 1..60)
+}
+
+/// Without proptest there are none; the suite's other users bring their own.
+#[cfg(not(test))]
+pub fn operations() {}
+
+/// A unit of script time: a tenth of the least lifetime there is, so that a script of a thousand units sees all end.
+const UNIT_MS: u64 = sotto_proto::limits::DAY_MS / 5;
+
+fn new_envelope(script: &mut Script, to: &(u8, u8, u16, bool)) -> NewEnvelope {
+    let (who, device, length, refused) = *to;
+    script.envelopes += 1;
+    NewEnvelope {
+        refused: refused.then_some(Refusal::NotAccepted),
+        ..envelope(device_of(who, device), script.envelopes, usize::from(length))
+    }
+}
+
+/// Does one step.
+pub fn apply<E: Engine>(engine: &mut E, script: &mut Script, operation: &Operation) -> Answer {
+    match operation {
+        Operation::Create { who, look_alike } => {
+            let mut person = person(*who);
+            if *look_alike {
+                // The same look with other ids, or the same ids with another name.
+                person = Person::new(&format!("{}-", person.name), 100 + *who);
+            }
+            Answer::Created(engine.store().create_account(person.new_account()).wait())
+        }
+        Operation::Replace { who, devices, stale } => {
+            let person = person(*who);
+            let Some(mut record) = engine.store().account(person.account).wait().unwrap() else {
+                return Answer::Done;
+            };
+            let devices: Vec<_> = (0..DEVICES)
+                .filter(|number| devices & (1 << number) != 0)
+                .map(|number| person.device(number))
+                .collect();
+            let new = person.with_devices(&record, &devices);
+            if *stale {
+                record.revision += 7;
+            }
+            Answer::Replaced(engine.store().replace_account(&record, new).wait())
+        }
+        Operation::PutPrekeys { who, device, from, count } => {
+            let (from, count) = (u32::from(*from), u32::from(*count));
+            let upload = upload(from, from..from + count, from..from + count);
+            Answer::Counts(engine.store().put_prekeys(device_of(*who, *device), upload).wait())
+        }
+        Operation::Claim { who, device, one_time } => {
+            let devices = vec![device_of(*who, *device), device_of(*who + 1, *device)];
+            Answer::Bundles(engine.store().claim_prekeys(devices, *one_time).wait().unwrap())
+        }
+        Operation::Append { submission, to, now } => {
+            let envelopes = to.iter().map(|to| new_envelope(script, to)).collect();
+            let now_ms = u64::from(*now) * UNIT_MS;
+            let submission = Submission { key: key(u64::from(*submission)), envelopes, now_ms };
+            let appended = engine.store().append(submission).wait().unwrap();
+            Answer::Appended(appended.submitted, appended.numbers.iter().map(Option::is_some).collect())
+        }
+        Operation::Ack { who, device, place } => {
+            let device = device_of(*who, *device);
+            let waiting = engine.store().read(device, QueueNumber(0), usize::MAX).wait().unwrap();
+            let through = waiting.get(usize::from(*place)).map_or(QueueNumber(0), |delivery| delivery.number);
+            Answer::Tags(engine.store().ack(device, through).wait().unwrap())
+        }
+        Operation::Expire { now } => {
+            super::fixture::expire_all(engine.store(), u64::from(*now) * UNIT_MS);
+            Answer::Done
+        }
+        Operation::DiskFull(full) => {
+            engine.set_disk_full(*full);
+            Answer::Done
+        }
+        Operation::Reopen => {
+            engine.reopen();
+            Answer::Done
+        }
+    }
+}
+
+impl Script {
+    /// Everything that can be seen of the store.
+    pub fn view<S: Store>(&self, store: &S) -> View {
+        let names = store.names(None, usize::MAX).wait().unwrap();
+        let mut devices = Vec::new();
+        for who in 0..PEOPLE {
+            for number in 0..DEVICES {
+                let device = device_of(who, number);
+                let counts = store.prekey_counts(device).wait().unwrap();
+                devices.push((device, device_view(store, device), counts));
+            }
+        }
+        let usage = store.usage().wait().unwrap();
+        View {
+            names: names.into_iter().map(|(name, account)| (name.to_string(), account)).collect(),
+            devices,
+            fates: store.fates((0..=self.envelopes).map(tag).collect()).wait().unwrap(),
+            submissions: (0..40).map(|number| store.submission(key(number)).wait().unwrap()).collect(),
+            usage: (usage.accounts, usage.envelopes, usage.envelope_bytes),
+        }
+    }
+}
+
+fn device_view<S: Store>(store: &S, device: DeviceId) -> Option<DeviceView> {
+    let state = store.mailbox(device).wait().unwrap()?;
+    let waiting = store.read(device, QueueNumber(0), usize::MAX).wait().unwrap();
+    let below = waiting.iter().filter(|delivery| delivery.number <= state.lost_through).count();
+    Some(DeviceView {
+        acked: state.acked > QueueNumber(0),
+        lost: (state.lost_through > QueueNumber(0)).then_some(below),
+        waiting: waiting.into_iter().map(|delivery| (delivery.stored_ms, delivery.envelope)).collect(),
+    })
+}

@@ -1,0 +1,543 @@
+//! The memory engine: the store's semantics in plain maps, for tests and simulation. Every answer is there at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use sha2::{Digest, Sha256};
+use sotto_proto::{
+    AccountId, DeviceId, FateTag, Incarnation, QueueNumber, Username,
+    frame::{DeviceOutcome, FateState, MailboxState, Outcome, Submitted},
+    limits::{FATE_MARGIN_MS, MAX_ONE_TIME_KEM_PREKEYS, MAX_ONE_TIME_PREKEYS, SUBMISSION_MEMORY_MS},
+    prekey::{KemPrekey, OneTimePrekey, PrekeyBundle, PrekeyCounts, PrekeyId, PrekeyUpload, SignedPrekey},
+};
+
+use crate::{
+    AccountRecord, Appended, CreateOutcome, Delivery, NewAccount, Pending, ReplaceOutcome, Store,
+    StoreConfig, StoreError, Submission, SubmissionKey, Usage,
+    quota::{Admission, Load},
+};
+
+/// Rows one call of [`Store::expire`] removes at most.
+pub(crate) const EXPIRE_ROWS: usize = 512;
+
+/// A store in memory. Clones are handles on the same data, so a simulated server can be stopped and started again on
+/// what it had: everything answered was "durable".
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    config: StoreConfig,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    disk_full: bool,
+    restores: u64,
+    last_number: u64,
+    names: BTreeMap<String, (Username, AccountId)>,
+    accounts: BTreeMap<AccountId, AccountRecord>,
+    devices: BTreeMap<DeviceId, Device>,
+    submissions: BTreeMap<SubmissionKey, Submitted>,
+    fates: BTreeMap<FateTag, Fate>,
+}
+
+#[derive(Debug)]
+struct Device {
+    account: AccountId,
+    /// Given once, so that a device that comes back gets another queue.
+    queue: u64,
+    acked: u64,
+    lost_through: u64,
+    load: Load,
+    envelopes: BTreeMap<u64, Waiting>,
+    prekeys: Prekeys,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    tag: FateTag,
+    stored_ms: u64,
+    expires_ms: u64,
+    envelope: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Fate {
+    number: u64,
+    state: FateState,
+    forget_ms: u64,
+}
+
+#[derive(Debug, Default)]
+struct Prekeys {
+    signed: Option<SignedPrekey>,
+    last_resort: Option<KemPrekey>,
+    one_time: BTreeMap<PrekeyId, OneTimePrekey>,
+    one_time_kem: BTreeMap<PrekeyId, KemPrekey>,
+    /// Ids up to these were used before.
+    highest: Option<PrekeyId>,
+    highest_kem: Option<PrekeyId>,
+}
+
+impl Prekeys {
+    fn counts(&self) -> PrekeyCounts {
+        PrekeyCounts {
+            one_time: u32::try_from(self.one_time.len()).unwrap_or(u32::MAX),
+            one_time_kem: u32::try_from(self.one_time_kem.len()).unwrap_or(u32::MAX),
+            signed: self.signed.as_ref().map(|key| key.id),
+            last_resort: self.last_resort.as_ref().map(|key| key.id),
+        }
+    }
+
+    fn put(&mut self, mut upload: PrekeyUpload) {
+        if upload.signed.is_some() {
+            self.signed = upload.signed;
+        }
+        if upload.last_resort.is_some() {
+            self.last_resort = upload.last_resort;
+        }
+        upload.one_time.sort_by_key(|key| key.id);
+        for key in upload.one_time {
+            if Some(key.id) > self.highest && self.one_time.len() < MAX_ONE_TIME_PREKEYS {
+                self.highest = Some(key.id);
+                self.one_time.insert(key.id, key);
+            }
+        }
+        upload.one_time_kem.sort_by_key(|key| key.id);
+        for key in upload.one_time_kem {
+            if Some(key.id) > self.highest_kem && self.one_time_kem.len() < MAX_ONE_TIME_KEM_PREKEYS {
+                self.highest_kem = Some(key.id);
+                self.one_time_kem.insert(key.id, key);
+            }
+        }
+    }
+
+    fn claim(&mut self, device: DeviceId, one_time: bool) -> Option<PrekeyBundle> {
+        let signed = self.signed.clone()?;
+        let last_resort = self.last_resort.clone()?;
+        let (mut kem, mut curve) = (None, None);
+        if one_time {
+            kem = self.one_time_kem.pop_first().map(|(_, key)| key);
+            curve = self.one_time.pop_first().map(|(_, key)| key);
+        }
+        Some(PrekeyBundle {
+            device,
+            signed,
+            kem_one_time: kem.is_some(),
+            kem: kem.unwrap_or(last_resort),
+            one_time: curve,
+        })
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(config: StoreConfig) -> Self {
+        Self { state: Arc::default(), config }
+    }
+
+    /// Another handle on the same data, open again after [`Store::close`].
+    pub fn reopen(&self) -> Self {
+        self.lock().closed = false;
+        self.clone()
+    }
+
+    /// From now on the disk counts as full, or as not full.
+    pub fn set_disk_full(&self, full: bool) {
+        self.lock().disk_full = full;
+    }
+
+    /// What a restore from a backup does: no one-time prekeys are left, mailboxes get a new incarnation.
+    pub fn restored(&self) {
+        let mut state = self.lock();
+        state.restores += 1;
+        for device in state.devices.values_mut() {
+            device.prekeys.one_time.clear();
+            device.prekeys.one_time_kem.clear();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in a test thread must not hide what the test was about.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> Result<T, StoreError>) -> Pending<T> {
+        let mut state = self.lock();
+        Pending::ready(if state.closed { Err(StoreError::Stopped) } else { work(&mut state) })
+    }
+}
+
+impl State {
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn open_mailbox(&mut self, account: AccountId, device: DeviceId) {
+        let queue = self.next_number();
+        let mailbox = Device {
+            account,
+            queue,
+            acked: 0,
+            lost_through: 0,
+            load: Load::default(),
+            envelopes: BTreeMap::new(),
+            prekeys: Prekeys::default(),
+        };
+        self.devices.insert(device, mailbox);
+    }
+
+    fn close_mailbox(&mut self, device: DeviceId) {
+        if let Some(removed) = self.devices.remove(&device) {
+            for (number, waiting) in removed.envelopes {
+                self.mark(waiting.tag, number, FateState::Expired);
+            }
+        }
+    }
+
+    /// Only the newest envelope under a tag counts: a sender that uses one twice blurs its own fates.
+    fn mark(&mut self, tag: FateTag, number: u64, state: FateState) {
+        if let Some(fate) = self.fates.get_mut(&tag)
+            && fate.number == number
+        {
+            fate.state = state;
+        }
+    }
+
+    fn create(&mut self, new: NewAccount) -> CreateOutcome {
+        let list = new.list.list();
+        if let Some((name, account)) = self.names.get(&list.username.skeleton()) {
+            if *name != list.username {
+                return CreateOutcome::LooksLike(name.clone());
+            }
+            let same = *account == list.account
+                && self.accounts.get(account).is_some_and(|record| {
+                    record.account_key == list.account_key && record.list == new.list.as_bytes()
+                });
+            return if same { CreateOutcome::Created } else { CreateOutcome::NameTaken };
+        }
+        let record = AccountRecord::first(&new);
+        let in_use = record.devices.iter().any(|device| self.devices.contains_key(device));
+        if in_use || self.accounts.contains_key(&list.account) {
+            return CreateOutcome::Collision;
+        }
+        for device in &record.devices {
+            self.open_mailbox(record.account, *device);
+        }
+        self.names.insert(record.username.skeleton(), (record.username.clone(), record.account));
+        self.accounts.insert(record.account, record);
+        CreateOutcome::Created
+    }
+
+    fn replace(&mut self, id: AccountId, revision: u64, new: AccountRecord) -> ReplaceOutcome {
+        let Some(current) = self.accounts.get(&id) else { return ReplaceOutcome::Unknown };
+        if current.revision != revision {
+            return ReplaceOutcome::Conflict(current.clone());
+        }
+        let next = current.succeeded_by(new);
+        let foreign =
+            |device: &DeviceId| self.devices.get(device).is_some_and(|known| known.account != next.account);
+        if next.devices.iter().any(foreign) {
+            return ReplaceOutcome::Collision;
+        }
+        let gone: Vec<_> =
+            current.devices.iter().filter(|device| !next.devices.contains(device)).copied().collect();
+        let added: Vec<_> =
+            next.devices.iter().filter(|device| !self.devices.contains_key(device)).copied().collect();
+        for device in gone {
+            self.close_mailbox(device);
+        }
+        for device in added {
+            self.open_mailbox(next.account, device);
+        }
+        let revision = next.revision;
+        self.accounts.insert(next.account, next);
+        ReplaceOutcome::Replaced(revision)
+    }
+
+    fn append(&mut self, config: &StoreConfig, submission: Submission) -> Appended {
+        if let Some(submitted) = self.submissions.get(&submission.key) {
+            return Appended {
+                submitted: submitted.clone(),
+                numbers: vec![None; submission.envelopes.len()],
+            };
+        }
+        let mut admission = Admission::new(config, self.disk_full);
+        let (mut devices, mut numbers) = (Vec::new(), Vec::new());
+        for envelope in submission.envelopes {
+            let load = self.devices.get(&envelope.device).map(|device| device.load);
+            let outcome = admission.decide(&envelope, load);
+            devices.push(DeviceOutcome { device: envelope.device, outcome });
+            let stored = matches!(outcome, Outcome::Stored { .. });
+            numbers.push(stored.then(|| QueueNumber(self.next_number())));
+            let (Some(Some(number)), Some(device)) = (numbers.last(), self.devices.get_mut(&envelope.device))
+            else {
+                continue;
+            };
+            let expires_ms = submission.now_ms.saturating_add(config.retention_ms);
+            device.load.add(envelope.envelope.len());
+            let fate = Fate {
+                number: number.0,
+                state: FateState::Waiting,
+                forget_ms: expires_ms.saturating_add(FATE_MARGIN_MS),
+            };
+            self.fates.insert(envelope.fate_tag, fate);
+            let waiting = Waiting {
+                tag: envelope.fate_tag,
+                stored_ms: submission.now_ms,
+                expires_ms,
+                envelope: envelope.envelope,
+            };
+            device.envelopes.insert(number.0, waiting);
+        }
+        let submitted = Submitted { devices, stored_ms: submission.now_ms };
+        if !self.disk_full {
+            self.submissions.insert(submission.key, submitted.clone());
+        }
+        Appended { submitted, numbers }
+    }
+
+    fn ack(&mut self, device: DeviceId, through: u64) -> Vec<FateTag> {
+        let last_number = self.last_number;
+        let Some(mailbox) = self.devices.get_mut(&device) else { return Vec::new() };
+        let through = through.min(last_number);
+        if through <= mailbox.acked {
+            return Vec::new();
+        }
+        mailbox.acked = through;
+        let later = mailbox.envelopes.split_off(&through.saturating_add(1));
+        let taken = std::mem::replace(&mut mailbox.envelopes, later);
+        for waiting in taken.values() {
+            mailbox.load.remove(waiting.envelope.len());
+        }
+        let tags = taken.values().map(|waiting| waiting.tag).collect();
+        for (number, waiting) in taken {
+            self.mark(waiting.tag, number, FateState::Taken);
+        }
+        tags
+    }
+
+    fn expire(&mut self, now_ms: u64) -> usize {
+        let mut expired = Vec::new();
+        for mailbox in self.devices.values_mut() {
+            let due: BTreeSet<u64> = mailbox
+                .envelopes
+                .iter()
+                .filter(|(_, waiting)| waiting.expires_ms <= now_ms)
+                .map(|(number, _)| *number)
+                .take(EXPIRE_ROWS.saturating_sub(expired.len()))
+                .collect();
+            for number in due {
+                if let Some(waiting) = mailbox.envelopes.remove(&number) {
+                    mailbox.load.remove(waiting.envelope.len());
+                    mailbox.lost_through = mailbox.lost_through.max(number);
+                    expired.push((waiting.tag, number));
+                }
+            }
+        }
+        let mut count = expired.len();
+        for (tag, number) in expired {
+            self.mark(tag, number, FateState::Expired);
+        }
+        let room = EXPIRE_ROWS.saturating_sub(count);
+        let old: Vec<_> = self
+            .submissions
+            .iter()
+            .filter(|(_, submitted)| submitted.stored_ms.saturating_add(SUBMISSION_MEMORY_MS) <= now_ms)
+            .map(|(key, _)| *key)
+            .take(room)
+            .collect();
+        count += old.len();
+        for key in old {
+            self.submissions.remove(&key);
+        }
+        let room = EXPIRE_ROWS.saturating_sub(count);
+        let old: Vec<_> = self
+            .fates
+            .iter()
+            .filter(|(_, fate)| fate.forget_ms <= now_ms)
+            .map(|(tag, _)| *tag)
+            .take(room)
+            .collect();
+        count += old.len();
+        for tag in old {
+            self.fates.remove(&tag);
+        }
+        count
+    }
+}
+
+impl Store for MemoryStore {
+    fn create_account(&self, account: NewAccount) -> Pending<CreateOutcome> {
+        self.with(|state| if state.disk_full { Err(StoreError::DiskFull) } else { Ok(state.create(account)) })
+    }
+
+    fn account_by_name(&self, name: &Username) -> Pending<Option<AccountRecord>> {
+        self.with(|state| {
+            let found = state.names.get(&name.skeleton()).filter(|(known, _)| known == name);
+            Ok(found.and_then(|(_, account)| state.accounts.get(account)).cloned())
+        })
+    }
+
+    fn account(&self, account: AccountId) -> Pending<Option<AccountRecord>> {
+        self.with(|state| Ok(state.accounts.get(&account).cloned()))
+    }
+
+    fn replace_account(&self, expected: &AccountRecord, new: AccountRecord) -> Pending<ReplaceOutcome> {
+        self.with(|state| {
+            if state.disk_full && new.devices.iter().any(|device| !expected.devices.contains(device)) {
+                return Err(StoreError::DiskFull);
+            }
+            Ok(state.replace(expected.account, expected.revision, new))
+        })
+    }
+
+    fn names(&self, after: Option<Username>, limit: usize) -> Pending<Vec<(Username, AccountId)>> {
+        self.with(|state| {
+            let all: BTreeMap<_, _> = state.names.values().cloned().collect();
+            let later = all.into_iter().filter(|(name, _)| after.as_ref().is_none_or(|after| name > after));
+            Ok(later.take(limit).collect())
+        })
+    }
+
+    fn put_prekeys(&self, device: DeviceId, upload: PrekeyUpload) -> Pending<PrekeyCounts> {
+        self.with(|state| {
+            if state.disk_full {
+                return Err(StoreError::DiskFull);
+            }
+            let Some(mailbox) = state.devices.get_mut(&device) else { return Ok(PrekeyCounts::default()) };
+            mailbox.prekeys.put(upload);
+            Ok(mailbox.prekeys.counts())
+        })
+    }
+
+    fn prekey_counts(&self, device: DeviceId) -> Pending<PrekeyCounts> {
+        self.with(|state| {
+            Ok(state.devices.get(&device).map(|mailbox| mailbox.prekeys.counts()).unwrap_or_default())
+        })
+    }
+
+    fn claim_prekeys(&self, devices: Vec<DeviceId>, one_time: bool) -> Pending<Vec<Option<PrekeyBundle>>> {
+        self.with(|state| {
+            let mut claim =
+                |device: DeviceId| state.devices.get_mut(&device)?.prekeys.claim(device, one_time);
+            Ok(devices.into_iter().map(&mut claim).collect())
+        })
+    }
+
+    fn append(&self, submission: Submission) -> Pending<Appended> {
+        self.with(|state| Ok(state.append(&self.config, submission)))
+    }
+
+    fn submission(&self, key: SubmissionKey) -> Pending<Option<Submitted>> {
+        self.with(|state| Ok(state.submissions.get(&key).cloned()))
+    }
+
+    fn mailbox(&self, device: DeviceId) -> Pending<Option<MailboxState>> {
+        self.with(|state| {
+            let restores = state.restores;
+            Ok(state.devices.get(&device).map(|mailbox| MailboxState {
+                incarnation: incarnation(restores, mailbox.queue),
+                acked: QueueNumber(mailbox.acked),
+                lost_through: QueueNumber(mailbox.lost_through),
+            }))
+        })
+    }
+
+    fn read(&self, device: DeviceId, after: QueueNumber, max_bytes: usize) -> Pending<Vec<Delivery>> {
+        self.with(|state| {
+            let Some(mailbox) = state.devices.get(&device) else { return Ok(Vec::new()) };
+            let mut bytes = 0;
+            let mut deliveries = Vec::new();
+            for (number, waiting) in mailbox.envelopes.range(after.0.saturating_add(1)..) {
+                if bytes >= max_bytes && !deliveries.is_empty() {
+                    break;
+                }
+                bytes += waiting.envelope.len();
+                deliveries.push(Delivery {
+                    number: QueueNumber(*number),
+                    stored_ms: waiting.stored_ms,
+                    envelope: waiting.envelope.clone(),
+                });
+            }
+            Ok(deliveries)
+        })
+    }
+
+    fn ack(&self, device: DeviceId, through: QueueNumber) -> Pending<Vec<FateTag>> {
+        self.with(|state| Ok(state.ack(device, through.0)))
+    }
+
+    fn fates(&self, tags: Vec<FateTag>) -> Pending<Vec<FateState>> {
+        self.with(|state| {
+            let fate = |tag| state.fates.get(tag).map_or(FateState::Unknown, |fate| fate.state);
+            Ok(tags.iter().map(fate).collect())
+        })
+    }
+
+    fn expire(&self, now_ms: u64) -> Pending<usize> {
+        self.with(|state| Ok(state.expire(now_ms)))
+    }
+
+    fn usage(&self) -> Pending<Usage> {
+        self.with(|state| {
+            let load = |f: fn(&Load) -> u64| state.devices.values().map(|device| f(&device.load)).sum();
+            Ok(Usage {
+                accounts: state.accounts.len() as u64,
+                envelopes: load(|load| load.envelopes),
+                envelope_bytes: load(|load| load.bytes),
+                disk_bytes: 0,
+            })
+        })
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.lock().closed = true;
+        Pending::ready(Ok(()))
+    }
+}
+
+fn incarnation(restores: u64, queue: u64) -> Incarnation {
+    let mut hash = Sha256::new();
+    hash.update(restores.to_be_bytes());
+    hash.update(queue.to_be_bytes());
+    let mut bytes = [0; Incarnation::LENGTH];
+    for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    Incarnation(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{self, Engine};
+
+    impl Engine for MemoryStore {
+        type Store = Self;
+
+        fn create(config: StoreConfig) -> Self {
+            Self::new(config)
+        }
+
+        fn store(&self) -> &Self {
+            self
+        }
+
+        fn reopen(&mut self) {
+            MemoryStore::reopen(self);
+        }
+
+        fn set_disk_full(&mut self, full: bool) {
+            MemoryStore::set_disk_full(self, full);
+        }
+    }
+
+    #[test]
+    fn the_memory_engine_conforms() {
+        conformance::all::<MemoryStore>();
+    }
+}
