@@ -79,6 +79,11 @@ impl DeviceSecret {
         Signature(self.signing.sign(message).to_bytes())
     }
 
+    /// The 32-byte seed of the signing key.
+    pub(crate) fn signing_seed(&self) -> &[u8; 32] {
+        self.signing.as_bytes()
+    }
+
     pub(crate) fn identity(&self) -> &CurveSecret {
         &self.identity
     }

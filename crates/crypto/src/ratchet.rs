@@ -75,7 +75,7 @@ pub(crate) enum EncryptError {
     Exhausted,
 }
 
-enum Turn {
+pub(crate) enum Turn {
     /// The responder before the first message: its signed prekey stands as its ratchet key.
     Waiting(CurveSecret),
     /// A sending chain exists.
@@ -86,9 +86,9 @@ enum Turn {
 
 /// The state of one session.
 pub(crate) struct Ratchet {
-    root: RootKey,
-    turn: Turn,
-    receiving: Option<ReceivingChain>,
+    pub(crate) root: RootKey,
+    pub(crate) turn: Turn,
+    pub(crate) receiving: Option<ReceivingChain>,
     /// Messages in the previous sending chain.
     previous_length: u32,
     /// Whether the next sending chain offers a KEM key whatever the counters say: the responder's first one does.

@@ -98,7 +98,7 @@ impl SealedBody {
         &self.message
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Writer::new().u8(self.kind.tag()).raw(&self.session.0).bytes(&self.message).finish();
         bytes.resize(padded_length(bytes.len()), 0);
         bytes

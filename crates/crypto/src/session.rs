@@ -142,6 +142,14 @@ impl Session {
         self.generation
     }
 
+    pub(crate) fn associated(&self) -> &[u8; 64] {
+        &self.associated
+    }
+
+    pub(crate) fn ratchet(&self) -> &Ratchet {
+        &self.ratchet
+    }
+
     pub(crate) fn last_used_ms(&self) -> u64 {
         self.last_used_ms
     }

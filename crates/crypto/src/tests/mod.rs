@@ -11,6 +11,7 @@ mod parsers;
 mod random_events;
 mod sessions;
 mod skipping;
+mod vectors;
 
 /// Hexadecimal text as bytes.
 fn hex(text: &str) -> Vec<u8> {

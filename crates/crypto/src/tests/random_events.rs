@@ -184,9 +184,10 @@ impl World {
         match content {
             Content::Message(id) => assert!(side.shown.insert(id), "message {id} stands twice"),
             Content::Resent(failed, id) => {
-                // A second answer to a request that was made twice changes nothing.
+                // The row of a body that carried a message again may be the second one for that message: then it
+                // goes, for the message stands already.
                 if side.rows.remove(&failed).is_some() {
-                    assert!(side.shown.insert(id), "message {id} stands twice");
+                    side.shown.insert(id);
                 }
             }
             Content::Gone(failed) => {
@@ -338,8 +339,13 @@ impl World {
     }
 }
 
+/// Some seconds' worth, or as many as `PROPTEST_CASES` says.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn both_sides_agree_in_the_end(seed: u64, events in vec(event(), 1..80)) {

@@ -1,1 +1,0 @@
-//! Known-answer vectors for independent implementations; see `docs/spec/vectors.md`.
