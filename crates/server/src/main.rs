@@ -1,2 +1,7 @@
-//! Program.
-fn main() {}
+//! The daemon's program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sotto_server::main_from(std::env::args_os())
+}

@@ -1,0 +1,143 @@
+//! What stands on the command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::LogFormat;
+
+/// The Sotto server: relays end-to-end encrypted messages that it cannot read, and keeps them for who is away.
+#[derive(Debug, Parser)]
+#[command(name = "sottod", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// Port to listen on, on all addresses [default: 7777]
+    #[arg(value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Where the configuration comes from; every command takes these.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Place {
+    /// Folder of key, chain and store [default: $XDG_DATA_HOME/sottod]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file [default: $XDG_CONFIG_HOME/sottod/config.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Where to listen: PORT or ADDRESS:PORT; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<String>,
+    /// The host in the sotto:// address
+    #[arg(long, value_name = "HOST")]
+    pub(crate) public_host: Option<String>,
+    /// Connections at a time [default: 10000]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_clients: Option<usize>,
+    /// How the log on stderr looks [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// More in the log; twice for all (metadata only in any case)
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run in the foreground
+    Run(RunArgs),
+    /// Counts and sizes
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Accounts, and who is there
+    Users {
+        #[command(flatten)]
+        place: Place,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Close a room
+    Kill {
+        /// Its name
+        room: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the server's sotto:// address
+    Address {
+        #[command(flatten)]
+        place: Place,
+        /// Also as a QR code
+        #[arg(long)]
+        qr: bool,
+    },
+    /// Exit 0 if a daemon runs on the data folder and answers
+    Healthcheck {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Look for what keeps the server from running
+    Doctor {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the version
+    Version,
+    /// The configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// For packagers
+    Util {
+        #[command(subcommand)]
+        command: UtilCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether it is valid
+    Check {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print what holds, from all sources together
+    Show {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print a file with every key
+    Example,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UtilCommand {
+    /// Print a completion script
+    Completion {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a folder
+    Man {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Print a systemd unit
+    Systemd,
+}

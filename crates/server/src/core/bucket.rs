@@ -1,0 +1,69 @@
+//! Token buckets: so many at once, then so many a time.
+
+use std::{collections::HashMap, hash::Hash};
+
+/// Keys remembered; beyond this the full buckets are forgotten, which changes nothing for their owners.
+const REMEMBERED: usize = 50_000;
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    /// Milliseconds of refilling that are used up.
+    used_ms: u64,
+    at_ms: u64,
+}
+
+/// A bucket for each key.
+#[derive(Debug)]
+pub(super) struct Buckets<K> {
+    buckets: HashMap<K, Bucket>,
+    burst: u64,
+    refill_ms: u64,
+}
+
+impl<K: Hash + Eq> Buckets<K> {
+    /// `burst` at once, and one more every `refill_ms`.
+    pub(super) fn new(burst: u64, refill_ms: u64) -> Self {
+        Self { buckets: HashMap::new(), burst, refill_ms }
+    }
+
+    /// Takes `count` tokens (at most `burst`) or none; `Err` holds the milliseconds until there are enough.
+    pub(super) fn take(&mut self, key: K, count: u64, now_ms: u64) -> Result<(), u64> {
+        if self.buckets.len() >= REMEMBERED && !self.buckets.contains_key(&key) {
+            self.sweep(now_ms);
+        }
+        let whole = self.burst * self.refill_ms;
+        let bucket = self.buckets.entry(key).or_insert(Bucket { used_ms: 0, at_ms: now_ms });
+        let used_ms = bucket.used_ms.saturating_sub(now_ms.saturating_sub(bucket.at_ms));
+        bucket.used_ms = used_ms;
+        bucket.at_ms = now_ms;
+        let after = used_ms + count.min(self.burst) * self.refill_ms;
+        if after > whole {
+            return Err(after - whole);
+        }
+        bucket.used_ms = after;
+        Ok(())
+    }
+
+    /// Forgets the buckets that are full again.
+    pub(super) fn sweep(&mut self, now_ms: u64) {
+        self.buckets.retain(|_, bucket| bucket.at_ms + bucket.used_ms > now_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_it_drips() {
+        let mut buckets = Buckets::new(3, 100);
+        assert_eq!(buckets.take("a", 2, 1_000), Ok(()));
+        assert_eq!(buckets.take("a", 2, 1_000), Err(100));
+        assert_eq!(buckets.take("a", 1, 1_000), Ok(()));
+        assert_eq!(buckets.take("b", 3, 1_000), Ok(()), "each has a bucket of its own");
+        assert_eq!(buckets.take("a", 1, 1_050), Err(50));
+        assert_eq!(buckets.take("a", 1, 1_100), Ok(()));
+        buckets.sweep(5_000);
+        assert!(buckets.buckets.is_empty());
+    }
+}

@@ -1,0 +1,31 @@
+//! The limits that the operator may change, as the core sees them.
+
+use sotto_proto::{frame::Registration, limits};
+
+/// What the core goes by; the defaults are those of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoreConfig {
+    /// Connections at a time. The default is far above a team's size and below what one machine's memory bears.
+    pub max_clients: usize,
+    /// Who may make an account.
+    pub registration: Registration,
+    /// Passwords that wait to be hashed or checked; beyond this a login is told to come again. A line of 512 takes
+    /// two cores some ten seconds.
+    pub hashing_line: usize,
+    /// How long an envelope waits for its recipient, milliseconds; told to the clients.
+    pub retention_ms: u64,
+    /// Envelopes in one mailbox: one sender's share is a part of it.
+    pub mailbox_envelopes: u64,
+}
+
+impl Default for CoreConfig {
+    fn default() -> Self {
+        Self {
+            max_clients: 10_000,
+            registration: Registration::Open,
+            hashing_line: 512,
+            retention_ms: limits::RETENTION_MS,
+            mailbox_envelopes: limits::MAILBOX_ENVELOPES,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A connection as the core knows it.
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+
+use sotto_proto::{
+    AccountId, DeviceId, DeviceKey, Username,
+    frame::{ClientFrame, MailboxState},
+};
+
+use super::{
+    io::{ConnectionId, Operation},
+    known::{AccountRef, Known},
+    reader::Reader,
+};
+
+/// A request that is to be answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ticket {
+    pub(super) connection: ConnectionId,
+    pub(super) request: u32,
+    /// The request's kind, for the log.
+    pub(super) kind: &'static str,
+    /// Bytes of its payload, for the log.
+    pub(super) size: usize,
+}
+
+/// A request in its connection's line. Requests start in the order in which they came, so Submits keep theirs.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) ticket: Ticket,
+    pub(super) frame: ClientFrame,
+    /// The accounts it names, as far as the store had to be asked; `None` for one that does not exist.
+    pub(super) found: Vec<(AccountRef, Option<Arc<Known>>)>,
+    /// Which calls of the store it waits for.
+    pub(super) fetching: Vec<Operation>,
+    /// Whether its accounts have been looked for.
+    pub(super) looked: bool,
+    /// How often it was started again because an account's record changed under it.
+    pub(super) attempts: u8,
+}
+
+/// How an account was proven on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    Password,
+    AccountKey,
+}
+
+/// A device that signed in.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) account: AccountId,
+    pub(super) device: DeviceId,
+    pub(super) device_key: DeviceKey,
+    pub(super) name: Username,
+    pub(super) interactive: bool,
+    pub(super) mailbox: MailboxState,
+    /// The sweep after which `mailbox.lost_through` was read.
+    pub(super) sweep: u64,
+}
+
+/// A connection's state.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) peer: SocketAddr,
+    pub(super) challenge: [u8; 32],
+    pub(super) exporter: [u8; 32],
+    /// Whether versions were agreed on.
+    pub(super) greeted: bool,
+    pub(super) proven: Option<(AccountId, Proof)>,
+    pub(super) session: Option<Session>,
+    pub(super) reader: Option<Reader>,
+    pub(super) queue: VecDeque<Queued>,
+    /// Whether the line stands still: a login or a change that later requests build on is under way.
+    pub(super) blocked: bool,
+    /// Bytes of pushes that the peer has not taken yet.
+    pub(super) unwritten: usize,
+}
+
+impl Connection {
+    pub(super) fn new(peer: SocketAddr, challenge: [u8; 32], exporter: [u8; 32]) -> Self {
+        Self {
+            peer,
+            challenge,
+            exporter,
+            greeted: false,
+            proven: None,
+            session: None,
+            reader: None,
+            queue: VecDeque::new(),
+            blocked: false,
+            unwritten: 0,
+        }
+    }
+
+    /// Whether any login succeeded.
+    pub(super) fn signed_in(&self) -> bool {
+        self.proven.is_some() || self.session.is_some()
+    }
+}

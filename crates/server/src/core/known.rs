@@ -1,0 +1,92 @@
+//! Accounts that were needed lately, so that a Submit does not ask the store for the same device lists each time.
+//! Only this process changes the store, and every change passes here, so an entry is never older than the store's.
+
+use std::{collections::HashMap, sync::Arc};
+
+use sotto_proto::{AccountId, DeviceId, ListHash, SignedDeviceList, Username, device_list::DeviceListError};
+use sotto_store::AccountRecord;
+
+/// Accounts in each of the two generations: at some 2 KiB each, less than 50 MiB together.
+const GENERATION: usize = 10_000;
+
+/// An account by name or by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AccountRef {
+    Name(Username),
+    Id(AccountId),
+}
+
+/// An account's record, its device list read.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) record: AccountRecord,
+    pub(super) list: SignedDeviceList,
+    pub(super) hash: ListHash,
+}
+
+impl Known {
+    /// Reads the record's list, which was verified before it was stored; an error means a damaged record.
+    pub(super) fn new(record: AccountRecord) -> Result<Self, DeviceListError> {
+        let list = SignedDeviceList::parse(&record.list)?;
+        let hash = list.hash();
+        Ok(Self { record, list, hash })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.list.list().number
+    }
+
+    pub(super) fn has_device(&self, device: &DeviceId) -> bool {
+        self.list.list().device(device).is_some()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Generation {
+    accounts: HashMap<AccountId, Arc<Known>>,
+    names: HashMap<Username, AccountId>,
+}
+
+/// The accounts: two generations, the older is dropped whole when the younger is full.
+#[derive(Debug, Default)]
+pub(super) struct KnownAccounts {
+    young: Generation,
+    old: Generation,
+}
+
+impl KnownAccounts {
+    /// The account, if it is known here.
+    pub(super) fn find(&mut self, wanted: &AccountRef) -> Option<Arc<Known>> {
+        let id = match wanted {
+            AccountRef::Id(id) => *id,
+            AccountRef::Name(name) => *self.young.names.get(name).or_else(|| self.old.names.get(name))?,
+        };
+        if let Some(known) = self.young.accounts.get(&id) {
+            return Some(Arc::clone(known));
+        }
+        let known = Arc::clone(self.old.accounts.get(&id)?);
+        self.keep(Arc::clone(&known));
+        Some(known)
+    }
+
+    /// Takes what the store has. An answer that was overtaken by a change is dropped; the newest is returned.
+    pub(super) fn insert(&mut self, known: Known) -> Arc<Known> {
+        let held = self.find(&AccountRef::Id(known.record.account));
+        match held {
+            Some(held) if held.record.revision >= known.record.revision => held,
+            _ => {
+                let known = Arc::new(known);
+                self.keep(Arc::clone(&known));
+                known
+            }
+        }
+    }
+
+    fn keep(&mut self, known: Arc<Known>) {
+        if self.young.accounts.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.names.insert(known.record.username.clone(), known.record.account);
+        self.young.accounts.insert(known.record.account, known);
+    }
+}

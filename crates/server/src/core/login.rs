@@ -1,0 +1,221 @@
+//! Proving an account by password or account key, and a device by its signing key.
+
+use std::sync::Arc;
+
+use sotto_proto::{
+    Username,
+    frame::{
+        AccountIn, AccountLogin, DeviceIn, DeviceLogin, ErrorCode, MailboxState, PUSH, PasswordLogin,
+        ServerFrame,
+    },
+    limits,
+    login::{account_login, device_login},
+    prekey::PrekeyCounts,
+};
+
+use super::{
+    Core, Event, Found, Job, Output, Refused, SendClass, StoreCall,
+    connection::{Proof, Session, Ticket},
+    known::{AccountRef, Known},
+    register::parse_name,
+    step::{Step, Toil},
+};
+
+/// The same words for a wrong password and for an unknown name.
+const BAD_CREDENTIALS: &str = "wrong password, or no such account";
+
+impl Core {
+    pub(super) fn password_login(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        login: PasswordLogin,
+        found: &Found<'_>,
+    ) -> Result<(), Refused> {
+        let name = parse_name(&login.username)?;
+        let known = found.find(&mut self.known, &AccountRef::Name(name.clone()));
+        if !self.may_try(now_ms, ticket, &name) {
+            return Ok(());
+        }
+        let hash =
+            known.as_ref().map_or_else(|| self.nobody.clone(), |known| known.record.password_hash.clone());
+        let job = Job::VerifyPassword { auth_key: login.auth_key, hash };
+        if let Err(refused) = self.toil(Toil::PasswordLogin { ticket, name: name.clone(), known }, job) {
+            self.no_guess(ticket, &name);
+            return Err(refused);
+        }
+        self.block(ticket.connection);
+        Ok(())
+    }
+
+    /// Whether a password may be tried now; if not, says when.
+    pub(super) fn may_try(&mut self, now_ms: u64, ticket: Ticket, name: &Username) -> bool {
+        let Some(peer) = self.peer(ticket.connection) else { return false };
+        let Err(wait_ms) = self.tries.begin(name, peer.ip(), now_ms) else { return true };
+        let message = format!("too many wrong passwords; try again in {} s", wait_ms.div_ceil(1000));
+        self.refuse_until(ticket, (ErrorCode::RATE_LIMITED, message.into()), Some(wait_ms));
+        false
+    }
+
+    /// The password was right, or was not checked after all.
+    pub(super) fn no_guess(&mut self, ticket: Ticket, name: &Username) {
+        if let Some(peer) = self.peer(ticket.connection) {
+            self.tries.right(name, peer.ip());
+        }
+    }
+
+    pub(super) fn password_verified(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        name: &Username,
+        known: Option<Arc<Known>>,
+    ) {
+        if let Some(known) = known {
+            self.no_guess(ticket, name);
+            self.account_proven(ticket, &known, Proof::Password);
+        } else {
+            self.refuse(ticket, (ErrorCode::BAD_CREDENTIALS, BAD_CREDENTIALS.into()));
+        }
+        self.unblock(now_ms, ticket.connection);
+    }
+
+    pub(super) fn account_login(
+        &mut self,
+        ticket: Ticket,
+        login: &AccountLogin,
+        found: &Found<'_>,
+    ) -> Result<(), Refused> {
+        let name = parse_name(&login.username)?;
+        let Some(connection) = self.connections.get(&ticket.connection) else { return Ok(()) };
+        let input = account_login(&self.server, &connection.challenge, &connection.exporter);
+        let known = found
+            .find(&mut self.known, &AccountRef::Name(name))
+            .filter(|known| known.record.account_key.verify(&input, &login.signature).is_ok())
+            .ok_or((ErrorCode::BAD_CREDENTIALS, "not this account's key, or no such account".into()))?;
+        self.account_proven(ticket, &known, Proof::AccountKey);
+        Ok(())
+    }
+
+    fn account_proven(&mut self, ticket: Ticket, known: &Arc<Known>, proof: Proof) {
+        if known.record.disabled {
+            return self.refuse(ticket, disabled());
+        }
+        let Some(connection) = self.connections.get_mut(&ticket.connection) else { return };
+        let account = known.record.account;
+        if connection.session.as_ref().is_some_and(|session| session.account != account) {
+            let message = "another account's device has signed in on this connection";
+            return self.refuse(ticket, (ErrorCode::OUT_OF_ORDER, message.into()));
+        }
+        // The stronger proof of the same account stands.
+        if connection.proven != Some((account, Proof::AccountKey)) {
+            connection.proven = Some((account, proof));
+        }
+        let list = known.list.as_bytes().to_vec().into();
+        let action = format!("account proven [ {} ]", known.record.username);
+        self.raise_frame_limit(ticket);
+        self.answer(ticket, &ServerFrame::AccountIn(AccountIn { account, list }), action);
+    }
+
+    fn raise_frame_limit(&mut self, ticket: Ticket) {
+        // Before the answer, which the peer waits for before it sends a longer frame.
+        self.outputs
+            .push_back(Output::FrameLimit { connection: ticket.connection, bytes: limits::MAX_FRAME });
+    }
+
+    pub(super) fn device_login(
+        &mut self,
+        ticket: Ticket,
+        login: &DeviceLogin,
+        found: &Found<'_>,
+    ) -> Result<(), Refused> {
+        let Some(connection) = self.connections.get(&ticket.connection) else { return Ok(()) };
+        if connection.session.is_some() {
+            return Err((ErrorCode::OUT_OF_ORDER, "a device has signed in on this connection".into()));
+        }
+        if connection.proven.is_some_and(|(account, _)| account != login.account) {
+            return Err((ErrorCode::OUT_OF_ORDER, "another account was proven on this connection".into()));
+        }
+        let known = found
+            .find(&mut self.known, &AccountRef::Id(login.account))
+            .ok_or((ErrorCode::UNKNOWN_USER, "this server has no such account".into()))?;
+        let device = known.list.list().device(&login.device).ok_or((
+            ErrorCode::UNKNOWN_DEVICE,
+            "the account's device list does not have this device".into(),
+        ))?;
+        let device_key = device.certificate().device_key;
+        let input = device_login(&self.server, &connection.challenge, &connection.exporter);
+        device_key
+            .verify(&input, &login.signature)
+            .map_err(|_| (ErrorCode::BAD_CREDENTIALS, "the device's signature does not hold".into()))?;
+        if known.record.disabled {
+            return Err(disabled());
+        }
+        let session = Box::new(Session {
+            account: login.account,
+            device: login.device,
+            device_key,
+            name: known.record.username.clone(),
+            interactive: login.interactive,
+            mailbox: MailboxState {
+                incarnation: sotto_proto::Incarnation([0; 16]),
+                acked: sotto_proto::QueueNumber(0),
+                lost_through: sotto_proto::QueueNumber(0),
+            },
+            sweep: self.sweep.epoch(),
+        });
+        self.block(ticket.connection);
+        self.call(Step::SignInMailbox { ticket, session, known }, StoreCall::Mailbox(login.device));
+        Ok(())
+    }
+
+    pub(super) fn sign_in_mailbox(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        session: Box<Session>,
+        known: Arc<Known>,
+        mailbox: Option<MailboxState>,
+    ) {
+        let Some(mailbox) = mailbox else {
+            let message = "the device was removed from the account";
+            self.refuse(ticket, (ErrorCode::UNKNOWN_DEVICE, message.into()));
+            return self.unblock(now_ms, ticket.connection);
+        };
+        let call = StoreCall::PrekeyCounts(session.device);
+        self.call(Step::SignInPrekeys { ticket, session, known, mailbox }, call);
+    }
+
+    pub(super) fn signed_in(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        mut session: Session,
+        known: &Known,
+        mailbox: MailboxState,
+        prekeys: PrekeyCounts,
+    ) {
+        let Some(connection) = self.connections.get_mut(&ticket.connection) else { return };
+        let peer = connection.peer;
+        session.mailbox = mailbox;
+        let name = session.name.clone();
+        if session.interactive {
+            *self.interactive.entry(session.account).or_insert(0) += 1;
+        }
+        let device = session.device;
+        connection.session = Some(session);
+        if let Some(other) = self.devices.insert(device, ticket.connection) {
+            self.send(other, PUSH, &ServerFrame::Replaced, SendClass::Notice);
+            self.close(other);
+        }
+        self.raise_frame_limit(ticket);
+        let device_in = DeviceIn { list_number: known.number(), list_hash: known.hash, mailbox, prekeys };
+        self.log(Event::Online { peer, name });
+        self.answer(ticket, &ServerFrame::DeviceIn(device_in), "device signed in");
+        self.unblock(now_ms, ticket.connection);
+    }
+}
+
+fn disabled() -> Refused {
+    (ErrorCode::DISABLED, "the operator of this server disabled the account".into())
+}

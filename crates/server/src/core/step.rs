@@ -1,0 +1,143 @@
+//! What the core goes on with when the store or a worker answers.
+
+use std::sync::Arc;
+
+use sotto_proto::{
+    DeviceId, FateTag, QueueNumber, SignedDeviceList, Username,
+    frame::{AuthKey, MailboxState, ServerFrame, Submit},
+};
+
+use sotto_store::AccountRecord;
+
+use super::{
+    connection::{Session, Ticket},
+    io::ConnectionId,
+    known::{AccountRef, Known},
+    submit::Outline,
+};
+
+/// Where a replaced device list came from.
+#[derive(Debug)]
+pub(super) enum ListSource {
+    /// ReplaceList: answer it.
+    Request(Ticket),
+    /// A Submit handed it over: start that Submit again, this many times so far.
+    Submit { ticket: Ticket, submit: Submit, attempts: u8 },
+}
+
+impl ListSource {
+    pub(super) fn ticket(&self) -> Ticket {
+        match self {
+            Self::Request(ticket) | Self::Submit { ticket, .. } => *ticket,
+        }
+    }
+}
+
+/// One envelope of a Submit on its way into the store.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) device: DeviceId,
+    /// Under which it is counted.
+    pub(super) tag: FateTag,
+    /// Whether this Submit counted it in [`super::waiting::Waiting`].
+    pub(super) counted: bool,
+    /// A copy for a reader that is caught up: then it need not be read back.
+    pub(super) copy: Option<Vec<u8>>,
+}
+
+/// A call of the store that is under way.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// An account that a request in the line names.
+    Find { connection: ConnectionId, wanted: AccountRef },
+    /// A registration.
+    Register { ticket: Ticket, name: Username },
+    /// A new password.
+    SetPassword { ticket: Ticket, new: Box<AccountRecord>, attempts: u8 },
+    /// A new device list.
+    ReplaceList { source: ListSource, known: Arc<Known>, list: Box<SignedDeviceList> },
+    /// A device signed in: its mailbox.
+    SignInMailbox { ticket: Ticket, session: Box<Session>, known: Arc<Known> },
+    /// A device signed in: its prekeys.
+    SignInPrekeys { ticket: Ticket, session: Box<Session>, known: Arc<Known>, mailbox: MailboxState },
+    /// Prekeys published.
+    Publish { ticket: Ticket },
+    /// Bundles claimed, then what the server knows to be missing.
+    Claim { ticket: Ticket, devices: Vec<DeviceId>, missing: Vec<DeviceId> },
+    /// How many prekeys a device has left after a claim.
+    Left { device: DeviceId },
+    /// A page of the directory.
+    Names { ticket: Ticket, limit: usize },
+    /// Fates asked for.
+    Fates { ticket: Ticket },
+    /// A submission asked for.
+    AskSubmission { ticket: Ticket },
+    /// A Submit of which nothing is stored now: whether it was stored before.
+    Recall { ticket: Ticket, outline: Vec<Outline>, otherwise: Box<ServerFrame> },
+    /// A Submit on its way to stable storage.
+    Append { ticket: Ticket, outline: Vec<Outline>, planned: Vec<Planned> },
+    /// An acknowledgement.
+    Ack { ticket: Ticket },
+    /// The cursor in an Attach.
+    AttachAck { ticket: Ticket, after: QueueNumber },
+    /// A reader that has fallen behind: its mailbox's state.
+    ReaderMailbox { connection: ConnectionId },
+    /// A reader that has fallen behind: the next envelopes.
+    ReaderBatch { connection: ConnectionId },
+    /// Rows past their time.
+    Expire,
+}
+
+impl Step {
+    /// The request that an error is answered to.
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Register { ticket, .. }
+            | Self::SetPassword { ticket, .. }
+            | Self::SignInMailbox { ticket, .. }
+            | Self::SignInPrekeys { ticket, .. }
+            | Self::Publish { ticket }
+            | Self::Claim { ticket, .. }
+            | Self::Names { ticket, .. }
+            | Self::Fates { ticket }
+            | Self::AskSubmission { ticket }
+            | Self::Recall { ticket, .. }
+            | Self::Append { ticket, .. }
+            | Self::Ack { ticket }
+            | Self::AttachAck { ticket, .. } => Some(*ticket),
+            Self::ReplaceList { source, .. } => Some(source.ticket()),
+            Self::Find { .. }
+            | Self::Left { .. }
+            | Self::ReaderMailbox { .. }
+            | Self::ReaderBatch { .. }
+            | Self::Expire => None,
+        }
+    }
+}
+
+/// A job of the workers that is under way.
+#[derive(Debug)]
+pub(super) enum Toil {
+    /// A registration's password.
+    Register { ticket: Ticket, name: Username, list: Box<SignedDeviceList> },
+    /// A login's password; `known` is `None` for an unknown name, which costs the same.
+    PasswordLogin { ticket: Ticket, name: Username, known: Option<Arc<Known>> },
+    /// The old password of a change.
+    OldPassword { ticket: Ticket, known: Arc<Known>, new: AuthKey },
+    /// The new password of a change.
+    NewPassword { ticket: Ticket, known: Arc<Known> },
+    /// Prekeys to publish.
+    Publish { ticket: Ticket, device: DeviceId },
+}
+
+impl Toil {
+    pub(super) fn ticket(&self) -> Ticket {
+        match self {
+            Self::Register { ticket, .. }
+            | Self::PasswordLogin { ticket, .. }
+            | Self::OldPassword { ticket, .. }
+            | Self::NewPassword { ticket, .. }
+            | Self::Publish { ticket, .. } => *ticket,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Removing what is past its time, in small steps.
+//!
+//! While the store removes rows no mailbox is read, so that a batch and the `lost_through` that is sent with it
+//! always belong together.
+
+use std::collections::BTreeSet;
+
+use super::{ConnectionId, Core, Event, StoreCall, step::Step};
+
+/// Between two sweeps; retention is counted in days.
+const INTERVAL_MS: u64 = 60_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing to do before this time, Unix milliseconds.
+    Until(u64),
+    /// Waits for the last read to come back.
+    Wanted,
+    /// The store is at it.
+    Running,
+}
+
+/// How far the sweeping is.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    state: State,
+    /// Reads of mailboxes under way.
+    reads: usize,
+    /// Readers that wait for the end of the sweep.
+    held: BTreeSet<ConnectionId>,
+    /// Sweeps that removed something.
+    epoch: u64,
+}
+
+impl Sweep {
+    pub(super) fn new() -> Self {
+        Self { state: State::Until(0), reads: 0, held: BTreeSet::new(), epoch: 0 }
+    }
+
+    pub(super) fn next_ms(&self) -> u64 {
+        match self.state {
+            State::Until(at_ms) => at_ms,
+            // The end of a read or of the step wakes it.
+            State::Wanted | State::Running => u64::MAX,
+        }
+    }
+
+    /// Sweeps that removed something so far: another number than before means that `lost_through` may have risen.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether a read may start now; if not, the reader is started when the sweep is over.
+    pub(super) fn may_read(&mut self, connection: ConnectionId) -> bool {
+        if matches!(self.state, State::Until(_)) {
+            self.reads += 1;
+            return true;
+        }
+        self.held.insert(connection);
+        false
+    }
+
+    pub(super) fn read_done(&mut self) {
+        self.reads = self.reads.saturating_sub(1);
+    }
+
+    pub(super) fn finished(&mut self, now_ms: u64, rows: usize) {
+        if rows > 0 {
+            self.epoch += 1;
+        }
+        self.state = State::Until(if rows > 0 { now_ms } else { now_ms + INTERVAL_MS });
+    }
+}
+
+impl Core {
+    /// Starts a sweep if it is time and no mailbox is being read.
+    pub(super) fn sweep_due(&mut self, now_ms: u64) {
+        if matches!(self.sweep.state, State::Until(at_ms) if at_ms <= now_ms) {
+            if self.stopping {
+                self.sweep.state = State::Until(u64::MAX);
+                return;
+            }
+            self.sweep.state = State::Wanted;
+        }
+        if self.sweep.state == State::Wanted && self.sweep.reads == 0 {
+            self.sweep.state = State::Running;
+            self.tries.sweep(now_ms);
+            self.claims.sweep(now_ms);
+            self.registrations.sweep(now_ms);
+            self.waiting.sweep(now_ms, self.config.retention_ms);
+            self.call(Step::Expire, StoreCall::Expire(now_ms));
+        }
+    }
+
+    pub(super) fn expired(&mut self, now_ms: u64, rows: usize) {
+        self.sweep.finished(now_ms, rows);
+        if rows > 0 {
+            self.log(Event::Expired { rows });
+        }
+        self.feed_held(now_ms);
+    }
+
+    /// Lets the readers go on that waited for the sweep.
+    pub(super) fn feed_held(&mut self, now_ms: u64) {
+        if matches!(self.sweep.state, State::Until(_)) {
+            for connection in std::mem::take(&mut self.sweep.held) {
+                self.feed(connection);
+            }
+        }
+        self.sweep_due(now_ms);
+    }
+}

@@ -1,0 +1,109 @@
+//! The log on stderr. A thread writes it, so that a terminal that stands still never holds up the server.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    time::Duration,
+};
+
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+use crate::config::LogFormat;
+
+/// Lines that may wait; more are counted and dropped.
+const LINES: usize = 8192;
+/// How long the last lines may take when the program ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+enum Line {
+    Text(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+/// Hands lines to the thread.
+#[derive(Clone)]
+struct Lines {
+    sender: SyncSender<Line>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(Line::Text(line.to_vec())) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Waits for the last lines when it is dropped.
+pub(crate) struct Flush(SyncSender<Line>);
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let (done, wait) = sync_channel(1);
+        if self.0.try_send(Line::Flush(done)).is_ok() {
+            let _too_late = wait.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+fn write_lines(lines: &Receiver<Line>, lost: &AtomicU64) {
+    let mut stderr = io::stderr().lock();
+    while let Ok(line) = lines.recv() {
+        // Nobody can be told that stderr is gone.
+        let written = match line {
+            Line::Text(text) => stderr.write_all(&text),
+            Line::Flush(done) => {
+                let flushed = stderr.flush();
+                let _nobody_waits = done.try_send(());
+                flushed
+            }
+        };
+        drop(written);
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            drop(writeln!(stderr, "{lost} lines of the log were lost: stderr is too slow"));
+        }
+    }
+}
+
+/// Starts the log. `verbosity` counts `-v`.
+pub(crate) fn start(format: LogFormat, level: &str, verbosity: u8) -> Flush {
+    let (sender, receiver) = sync_channel(LINES);
+    let lost = Arc::new(AtomicU64::new(0));
+    let lines = Lines { sender: sender.clone(), lost: Arc::clone(&lost) };
+    std::thread::spawn(move || write_lines(&receiver, &lost));
+    let ours = match verbosity {
+        0 => level,
+        1 => "debug",
+        _ => "trace",
+    };
+    let others = if verbosity > 1 { "debug" } else { "warn" };
+    let filter = EnvFilter::new(format!("{others},sotto_server={ours},sotto_store={ours}"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(lines);
+    // A second start in one process (tests) keeps the first log.
+    drop(match format {
+        LogFormat::Text => tracing::subscriber::set_global_default(builder.with_ansi(false).finish()),
+        LogFormat::Json => {
+            tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())
+        }
+    });
+    Flush(sender)
+}

@@ -1,0 +1,209 @@
+//! The task that owns the core: feeds it what happened, does what it says.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use sotto_store::Store;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tracing::{debug, error, info};
+
+use super::{calls, peer::PeerHandle, workers::Workers};
+use crate::core::{ConnectionId, Core, CoreConfig, Event, Input, Level, Output, Question, Roster};
+
+/// Inputs taken at once.
+const BATCH: usize = 256;
+/// How long what is under way may take when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest sleep, so that a clock that was set is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+
+/// What comes to the driver.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A connection, and how to send to it.
+    Open(Input, PeerHandle),
+    /// What a connection's task saw.
+    Input(Input),
+    /// The operator asks who is there.
+    Roster(oneshot::Sender<Roster>),
+    /// New limits.
+    Reload(CoreConfig),
+    /// The server is to stop.
+    Stop,
+}
+
+/// How the driver ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// As asked; everything under way was finished.
+    Stopped,
+    /// The store failed: what it says.
+    Failed(String),
+}
+
+/// The task's state.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    core: Core,
+    messages: mpsc::Receiver<Message>,
+    /// Answers of the store and the workers; as many as the core asked for.
+    done: mpsc::UnboundedReceiver<Input>,
+    calls: calls::Caller,
+    workers: Workers,
+    peers: HashMap<ConnectionId, PeerHandle>,
+    questions: HashMap<Question, oneshot::Sender<Roster>>,
+    next_question: u64,
+    stop_by: Option<Instant>,
+    failed: Option<String>,
+}
+
+/// The wall clock, Unix milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: Core,
+        store: Arc<dyn Store>,
+        hashing_memory: usize,
+        messages: mpsc::Receiver<Message>,
+    ) -> Self {
+        let (finished, done) = mpsc::unbounded_channel();
+        Self {
+            core,
+            messages,
+            done,
+            calls: calls::Caller::start(store, finished.clone()),
+            workers: Workers::new(hashing_memory, finished),
+            peers: HashMap::new(),
+            questions: HashMap::new(),
+            next_question: 0,
+            stop_by: None,
+            failed: None,
+        }
+    }
+
+    /// Runs until the server has stopped, or the store failed.
+    pub(crate) async fn run(mut self) -> Ended {
+        let mut messages = Vec::with_capacity(BATCH);
+        let mut done = Vec::with_capacity(BATCH);
+        loop {
+            if let Some(what) = self.failed.take() {
+                return Ended::Failed(what);
+            }
+            if self.stop_by.is_some_and(|by| self.core.idle() || by <= Instant::now()) {
+                for peer in self.peers.values() {
+                    peer.close();
+                }
+                self.calls.finish().await;
+                return Ended::Stopped;
+            }
+            let until = self.sleep_until();
+            tokio::select! {
+                _ = self.done.recv_many(&mut done, BATCH) => {}
+                _ = self.messages.recv_many(&mut messages, BATCH) => {}
+                () = tokio::time::sleep_until(until) => self.input(Input::Tick),
+            }
+            for input in done.drain(..) {
+                self.input(input);
+            }
+            for message in messages.drain(..) {
+                self.message(message);
+            }
+            self.perform();
+        }
+    }
+
+    fn sleep_until(&self) -> Instant {
+        let sleep = Duration::from_millis(self.core.wake_at_ms().saturating_sub(now_ms()));
+        let until = Instant::now() + sleep.min(LONGEST_SLEEP);
+        self.stop_by.map_or(until, |by| by.min(until))
+    }
+
+    fn input(&mut self, input: Input) {
+        self.core.handle(now_ms(), input);
+    }
+
+    fn message(&mut self, message: Message) {
+        match message {
+            Message::Open(input, handle) => {
+                if let Input::Connected { connection, .. } = &input {
+                    self.peers.insert(*connection, handle);
+                }
+                self.input(input);
+            }
+            Message::Input(input) => {
+                let gone = match &input {
+                    Input::Disconnected { connection } => Some(*connection),
+                    _ => None,
+                };
+                self.input(input);
+                if let Some(connection) = gone {
+                    // What was said before still goes to it; then its queue ends here.
+                    self.perform();
+                    self.peers.remove(&connection);
+                }
+            }
+            Message::Roster(answer) => {
+                self.next_question += 1;
+                let question = Question(self.next_question);
+                self.questions.insert(question, answer);
+                self.input(Input::Operator { question });
+            }
+            Message::Reload(config) => self.input(Input::Reload(config)),
+            Message::Stop => {
+                self.stop_by.get_or_insert(Instant::now() + STOP_TIMEOUT);
+                self.input(Input::Stop);
+            }
+        }
+    }
+
+    fn perform(&mut self) {
+        while let Some(output) = self.core.next_output() {
+            match output {
+                Output::Send { connection, bytes, class } => {
+                    if let Some(peer) = self.peers.get(&connection) {
+                        peer.send(bytes, class);
+                    }
+                }
+                Output::FrameLimit { connection, bytes } => {
+                    if let Some(peer) = self.peers.get(&connection) {
+                        peer.frame_limit(bytes);
+                    }
+                }
+                Output::Close { connection } => {
+                    if let Some(peer) = self.peers.remove(&connection) {
+                        peer.close();
+                    }
+                }
+                Output::Store { operation, call } => self.calls.call(operation, call),
+                Output::Work { operation, job } => self.workers.start(operation, job),
+                Output::Log(event) => log(&event),
+                Output::Operator { question, roster } => {
+                    if let Some(answer) = self.questions.remove(&question) {
+                        drop(answer.send(roster));
+                    }
+                }
+                Output::Failed(what) => {
+                    self.failed.get_or_insert(what);
+                }
+            }
+        }
+    }
+}
+
+fn log(event: &Event) {
+    match event.level() {
+        Level::Error => error!("{event}"),
+        Level::Info => info!("{event}"),
+        Level::Debug => debug!("{event}"),
+    }
+}

@@ -1,0 +1,271 @@
+//! The tasks around the core: listener, connections, workers, store, admin socket, console, signals.
+
+pub(crate) mod admin;
+mod budget;
+mod calls;
+mod console;
+mod driver;
+pub(crate) mod folder;
+pub(crate) mod identity;
+pub(crate) mod listener;
+mod peer;
+mod workers;
+
+use std::{
+    io::IsTerminal as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sotto_proto::{Address, limits::UNFINISHED_FRAMES_BUDGET};
+use sotto_store::{Store, StoreError};
+use thiserror::Error;
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+
+pub(crate) use console::show;
+
+use crate::{config::Config, core::Core};
+use admin::Desk;
+use budget::Budget;
+use driver::{Driver, Ended, Message};
+use folder::{Folder, FolderError, SocketPlace};
+use identity::{Identity, IdentityError};
+use listener::Listen;
+use peer::Common;
+
+/// Inputs of connections that wait for the core.
+const MESSAGES: usize = 1024;
+/// Memory of requests without an answer, of all connections together; beyond it their sockets wait.
+const REQUESTS_BUDGET: usize = 256 * 1024 * 1024;
+/// How long connections may take to end when the server stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the server did not start, or ended.
+#[derive(Debug, Error)]
+pub(crate) enum RunError {
+    #[error("port in use: {0}")]
+    PortInUse(Listen),
+    #[error("cannot listen on {0}: {1}")]
+    Listen(Listen, std::io::Error),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("the store cannot be opened: {0}")]
+    Store(StoreError),
+    #[error(
+        "THE STORE FAILED, the server ends: {0}. Nothing unconfirmed was promised to anybody; look at the disk, then start again."
+    )]
+    StoreFailed(String),
+    #[error("{0}")]
+    Machine(String),
+}
+
+/// What is needed to reload the configuration.
+pub(crate) type Reload = Box<dyn Fn() -> Result<Config, crate::config::ConfigError> + Send>;
+
+/// Opens the data folder's store.
+pub(crate) fn open_store(folder: &Folder, config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    crate::storage::open(&folder.store(), config)
+}
+
+/// Runs a server until it is told to stop.
+pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> {
+    let machine = |error: &dyn std::fmt::Display| RunError::Machine(error.to_string());
+    raise_file_limit();
+    let listener = listener::bind(config.listen).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => RunError::PortInUse(config.listen),
+        _ => RunError::Listen(config.listen, error),
+    })?;
+    let listening = listener.local_addr().map_err(|error| machine(&error))?;
+    let folder = Folder::take(&config.data_dir)?;
+    let identity = Identity::load_or_make(folder.path())?;
+    let store = open_store(&folder, &config).map_err(RunError::Store)?;
+    let nobody = workers::nobody().map_err(|error| machine(&error))?;
+    let core = Core::new(config.core(), &identity.chain, nobody).map_err(|error| machine(&error))?;
+    let tls = identity.tls()?;
+    let place = SocketPlace::in_folder(folder.path()).map_err(|error| machine(&error))?;
+    let admin_socket =
+        admin_socket(&place).map_err(|error| machine(&format!("the admin socket: {error}")))?;
+
+    let (sender, messages) = mpsc::channel(MESSAGES);
+    let address = public_address(&config, listening, &identity);
+    let desk = Arc::new(Desk {
+        store: Arc::clone(&store),
+        driver: Some(sender.clone()),
+        address: address.to_string(),
+        started: Instant::now(),
+    });
+    let (accepting, reading) = (CancellationToken::new(), CancellationToken::new());
+    let common = Arc::new(Common {
+        driver: sender.clone(),
+        unfinished: Budget::new(UNFINISHED_FRAMES_BUDGET),
+        requests: Budget::new(REQUESTS_BUDGET),
+        stop: reading.clone(),
+    });
+    let tasks = TaskTracker::new();
+    let hashing_memory = config.hashing_memory;
+    let driver = Driver::new(core, Arc::clone(&store), hashing_memory, messages);
+    let mut driver = tokio::spawn(driver.run());
+    tasks.spawn(listener::accept(listener, tls, common, accepting.clone(), tasks.clone()));
+    tasks.spawn(admin::serve(admin_socket, Arc::clone(&desk), accepting.clone(), tasks.clone()));
+    announce(listening, &address);
+
+    let ended = tokio::select! {
+        ended = &mut driver => ended,
+        result = until_told(&desk, &sender, &reload) => {
+            result?;
+            info!("stopping");
+            accepting.cancel();
+            reading.cancel();
+            drop(sender.send(Message::Stop).await);
+            tokio::select! {
+                ended = &mut driver => ended,
+                () = second_signal() => return Err(RunError::Machine("stopped at once by a second signal".to_owned())),
+            }
+        }
+    };
+    accepting.cancel();
+    reading.cancel();
+    let ended = ended.unwrap_or_else(|error| Ended::Failed(format!("the core's task ended: {error}")));
+    drop(place.clear());
+    if let Ended::Failed(what) = ended {
+        return Err(RunError::StoreFailed(what));
+    }
+    tasks.close();
+    if tokio::time::timeout(CLOSE_TIMEOUT, tasks.wait()).await.is_err() {
+        warn!("{} connections did not end in time", tasks.len());
+    }
+    store.close().await.map_err(|error| RunError::StoreFailed(error.to_string()))?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Returns when the operator wants the server to stop.
+async fn until_told(
+    desk: &Arc<Desk>,
+    driver: &mpsc::Sender<Message>,
+    reload: &Reload,
+) -> Result<(), RunError> {
+    let broken = |error: std::io::Error| RunError::Machine(error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
+    let mut console = if std::io::stdin().is_terminal() { Some(console::lines()) } else { None };
+    loop {
+        let line = async {
+            match &mut console {
+                Some(lines) => lines.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => match reload() {
+                Ok(config) => {
+                    drop(driver.send(Message::Reload(config.core())).await);
+                    info!("configuration read again: limits and registration hold from now on, the rest at the next start");
+                }
+                Err(error) => error!("configuration not changed: {error}"),
+            },
+            line = line => match line {
+                Some(line) => if !console::line(&line, desk).await { return Ok(()) },
+                // The terminal's input ended; the server goes on.
+                None => console = None,
+            },
+        }
+    }
+}
+
+async fn second_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn admin_socket(place: &SocketPlace) -> std::io::Result<UnixListener> {
+    place.clear()?;
+    let listener = UnixListener::bind(place.path())?;
+    // The folder itself lets nobody else in; this is for folders that were made by hand.
+    std::fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// As many connections as the machine lets us have: the usual soft limit of 1,024 is below `max_clients`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// The address that clients are to use.
+pub(crate) fn public_address(config: &Config, listening: SocketAddr, identity: &Identity) -> Address {
+    let host = config.public_host.clone().unwrap_or_else(|| {
+        let ip = listening.ip().to_canonical();
+        if ip.is_unspecified() { outward_ip().to_string() } else { ip.to_string() }
+    });
+    Address { host, port: listening.port(), fingerprint: Some(identity.fingerprint()) }
+}
+
+/// The address other machines of the network see, by the route to an address that stands for "elsewhere" (RFC 5737);
+/// no packet is sent.
+fn outward_ip() -> IpAddr {
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| {
+            socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| socket.local_addr())
+        })
+        .map(|address| address.ip())
+        .ok()
+        .filter(|ip| !ip.is_unspecified())
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+fn announce(listening: SocketAddr, address: &Address) {
+    let qr = crate::qr::code(&address.to_qr_text()).unwrap_or_default();
+    crate::print(&format!(
+        "sottod {}\nlistening on {listening}\naddress {address}\n{qr}\nready\n",
+        env!("CARGO_PKG_VERSION")
+    ));
+    // Without systemd there is nobody to tell.
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+}
+
+/// Where a server of this configuration would listen, for commands that run without it.
+pub(crate) fn listening_of(listen: Listen) -> SocketAddr {
+    match listen {
+        Listen::Everywhere(port) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
+        Listen::At(address) => address,
+    }
+}
+
+/// The data folder where none is given.
+pub(crate) fn default_data_dir() -> Result<PathBuf, String> {
+    use etcetera::BaseStrategy as _;
+    let base = etcetera::choose_base_strategy().map_err(|error| error.to_string())?;
+    Ok(base.data_dir().join("sottod"))
+}
+
+/// The configuration file that is read if it is there.
+pub(crate) fn default_config_file() -> Option<PathBuf> {
+    use etcetera::BaseStrategy as _;
+    let base = etcetera::choose_base_strategy().ok()?;
+    Some(base.config_dir().join("sottod/config.toml")).filter(|path| path.exists())
+}

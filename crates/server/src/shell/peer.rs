@@ -1,0 +1,312 @@
+//! One connection: cutting its bytes into requests, and writing what is sent to it.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use sotto_proto::{
+    frame::{ClientFrame, FrameDecoder, RawFrame},
+    limits::{MAX_FRAME, MAX_FRAME_BEFORE_LOGIN, MAX_PIPELINED, PEER_SILENCE_MS},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    sync::{Semaphore, mpsc},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    budget::{Budget, Share},
+    driver::Message,
+};
+use crate::core::{ConnectionId, Input, SendClass};
+
+/// How long a frame may take from its first byte to its last: a megabyte over a slow line.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a peer may take to fetch the last words, and to close after them.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of one connection's requests without an answer: two of the longest frames.
+const IN_FLIGHT: usize = 2 * MAX_FRAME;
+/// Bytes read at once, into a buffer of the thread: an idle connection holds none.
+const READ_AT_ONCE: usize = 16 * 1024;
+/// Frames written at once.
+const WRITE_AT_ONCE: usize = 64;
+
+/// What the driver has for a connection.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// Whole frames.
+    Bytes(Vec<u8>, SendClass),
+    /// No more will come.
+    Close,
+}
+
+/// What the driver and the connection's task share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    frame_limit: AtomicUsize,
+    /// Bytes of requests that have no answer yet.
+    requests: Share,
+    /// How many more requests may be under way.
+    places: Semaphore,
+    /// How many more bytes of requests may be under way.
+    bytes: Semaphore,
+}
+
+/// The driver's end of a connection.
+#[derive(Debug)]
+pub(crate) struct PeerHandle {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) outgoing: mpsc::UnboundedSender<Outgoing>,
+}
+
+impl PeerHandle {
+    pub(crate) fn send(&self, bytes: Vec<u8>, class: SendClass) {
+        if let SendClass::Answer { size } = class {
+            self.shared.requests.sub(size);
+        }
+        // A connection whose task has ended is about to be forgotten.
+        drop(self.outgoing.send(Outgoing::Bytes(bytes, class)));
+    }
+
+    pub(crate) fn close(&self) {
+        drop(self.outgoing.send(Outgoing::Close));
+    }
+
+    pub(crate) fn frame_limit(&self, bytes: usize) {
+        self.shared.frame_limit.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) driver: mpsc::Sender<Message>,
+    /// Memory of unfinished frames.
+    pub(crate) unfinished: Arc<Budget>,
+    /// Memory of requests without an answer.
+    pub(crate) requests: Arc<Budget>,
+    /// Ends the reading of all connections.
+    pub(crate) stop: CancellationToken,
+}
+
+/// A connection whose TLS handshake is done.
+#[derive(Debug)]
+pub(crate) struct Peer<S> {
+    pub(crate) stream: S,
+    pub(crate) id: ConnectionId,
+    pub(crate) address: SocketAddr,
+    pub(crate) challenge: [u8; 32],
+    pub(crate) exporter: [u8; 32],
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(peer: Peer<S>, common: &Common) {
+    let (outgoing, mut queue) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        frame_limit: AtomicUsize::new(MAX_FRAME_BEFORE_LOGIN),
+        requests: common.requests.share(),
+        places: Semaphore::new(MAX_PIPELINED),
+        bytes: Semaphore::new(IN_FLIGHT),
+    });
+    let Peer { stream, id, address, challenge, exporter } = peer;
+    let handle = PeerHandle { shared: Arc::clone(&shared), outgoing };
+    let connected = Input::Connected { connection: id, peer: address, challenge, exporter };
+    if common.driver.send(Message::Open(connected, handle)).await.is_err() {
+        return;
+    }
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    let wrote_all = {
+        let mut read = pin!(read(&mut reading, id, &shared, common));
+        let mut write = pin!(write(&mut writing, id, &mut queue, &shared, &common.driver));
+        tokio::select! {
+            wrote = &mut write => wrote,
+            () = &mut read => {
+                // What the core has said, or says to the last requests, still goes out.
+                drop(common.driver.send(Message::Input(Input::Disconnected { connection: id })).await);
+                timeout(GOODBYE_TIMEOUT, &mut write).await.unwrap_or(false)
+            }
+        }
+    };
+    if wrote_all {
+        // Closing with unread bytes would reset the connection and could take the last words with it.
+        let goodbye = async {
+            drop(writing.shutdown().await);
+            while matches!(read_some(&mut reading, |_| ()).await, Ok(read) if read > 0) {}
+        };
+        drop(timeout(GOODBYE_TIMEOUT, goodbye).await);
+    }
+    drop(common.driver.send(Message::Input(Input::Disconnected { connection: id })).await);
+}
+
+/// Reads once, into a buffer that belongs to the thread; `Ok(0)` is the end.
+async fn read_some<R: AsyncRead + Unpin>(
+    reading: &mut R,
+    mut take: impl FnMut(&[u8]),
+) -> std::io::Result<usize> {
+    thread_local! {
+        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_AT_ONCE]);
+    }
+    poll_fn(|context| {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            match Pin::new(&mut *reading).poll_read(context, &mut buffer) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {
+                    take(buffer.filled());
+                    Poll::Ready(Ok(buffer.filled().len()))
+                }
+            }
+        })
+    })
+    .await
+}
+
+/// Reads until the peer ends, falls silent or breaks the rules.
+async fn read<R: AsyncRead + Unpin>(reading: &mut R, id: ConnectionId, shared: &Shared, common: &Common) {
+    let mut decoder = FrameDecoder::new(MAX_FRAME_BEFORE_LOGIN);
+    let unfinished = common.unfinished.share();
+    let silence = Duration::from_millis(PEER_SILENCE_MS);
+    let mut frame_due: Option<Instant> = None;
+    loop {
+        loop {
+            decoder.set_limit(shared.frame_limit.load(Ordering::Relaxed));
+            match decoder.next_frame() {
+                Ok(Some(frame)) => {
+                    frame_due = None;
+                    // An own limit on waiting: else who never reads its answers would stay for ever.
+                    match timeout(silence, admit(frame, id, shared, common)).await {
+                        Ok(true) => {}
+                        Ok(false) => return give_up().await,
+                        Err(_) => return,
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let problem = error.to_string();
+                    let input = Input::Malformed { connection: id, request: 0, problem };
+                    drop(common.driver.send(Message::Input(input)).await);
+                    return give_up().await;
+                }
+            }
+        }
+        let waiting = decoder.buffered();
+        // Short ones are not counted: a flood of long ones must not keep others from signing in.
+        let counted = if waiting > MAX_FRAME_BEFORE_LOGIN { waiting } else { 0 };
+        if !unfinished.set(counted) {
+            let problem = "the server has no memory for long frames just now; try again".to_owned();
+            let input = Input::Malformed { connection: id, request: 0, problem };
+            drop(common.driver.send(Message::Input(input)).await);
+            return give_up().await;
+        }
+        let now = Instant::now();
+        let due = if waiting == 0 { None } else { Some(frame_due.unwrap_or(now + FRAME_TIMEOUT)) };
+        frame_due = due;
+        let until = due.map_or(now + silence, |due| due.min(now + silence));
+        let read = read_some(reading, |bytes| decoder.push(bytes));
+        let read = tokio::select! {
+            read = timeout_at(until, read) => read,
+            () = common.stop.cancelled() => return std::future::pending().await,
+        };
+        match read {
+            Ok(Ok(0)) | Ok(Err(_)) | Err(_) => return,
+            Ok(Ok(_)) => {}
+        }
+    }
+}
+
+/// After bytes that mean nothing: the core answers and closes, and until then nothing more is read.
+async fn give_up() {
+    sleep(GOODBYE_TIMEOUT).await;
+}
+
+/// Hands a frame to the core when there is room for one more; `false` if it was malformed.
+async fn admit(frame: RawFrame, id: ConnectionId, shared: &Shared, common: &Common) -> bool {
+    let size = frame.payload.len();
+    let permits = u32::try_from(size.min(IN_FLIGHT)).unwrap_or(u32::MAX);
+    let (Ok(place), Ok(bytes)) = (shared.places.acquire().await, shared.bytes.acquire_many(permits).await)
+    else {
+        return false;
+    };
+    // Given back when the answer has been written.
+    place.forget();
+    bytes.forget();
+    common.requests.room().await;
+    shared.requests.add(size);
+    let RawFrame { kind, request, payload } = frame;
+    let (input, fine) = match ClientFrame::decode(kind, &payload) {
+        Ok(Some(frame)) => (Input::Frame { connection: id, request, size, frame }, true),
+        Ok(None) => (Input::Unsupported { connection: id, request, size, kind }, true),
+        Err(error) => {
+            let problem = format!("request kind {kind:#06x}: {error}");
+            (Input::Malformed { connection: id, request, problem }, false)
+        }
+    };
+    common.driver.send(Message::Input(input)).await.is_ok() && fine
+}
+
+/// Writes until the driver says that no more will come (`true`), or the peer is gone.
+async fn write<W: AsyncWrite + Unpin>(
+    writing: &mut W,
+    id: ConnectionId,
+    queue: &mut mpsc::UnboundedReceiver<Outgoing>,
+    shared: &Shared,
+    driver: &mpsc::Sender<Message>,
+) -> bool {
+    let mut batch = Vec::new();
+    loop {
+        if queue.recv_many(&mut batch, WRITE_AT_ONCE).await == 0 {
+            return true;
+        }
+        let mut bytes = Vec::new();
+        let (mut answers, mut answered, mut pushed) = (0, 0, 0);
+        let mut close = false;
+        for outgoing in batch.drain(..) {
+            match outgoing {
+                Outgoing::Bytes(frame, class) => {
+                    match class {
+                        SendClass::Answer { size } => {
+                            answers += 1;
+                            answered += size.min(IN_FLIGHT);
+                        }
+                        SendClass::Push => pushed += frame.len(),
+                        SendClass::Notice => {}
+                    }
+                    if bytes.is_empty() {
+                        bytes = frame;
+                    } else {
+                        bytes.extend_from_slice(&frame);
+                    }
+                }
+                Outgoing::Close => {
+                    close = true;
+                    break;
+                }
+            }
+        }
+        if writing.write_all(&bytes).await.is_err() || writing.flush().await.is_err() {
+            return false;
+        }
+        shared.places.add_permits(answers);
+        shared.bytes.add_permits(answered);
+        if close {
+            return true;
+        }
+        if pushed > 0 {
+            let input = Input::Written { connection: id, bytes: pushed };
+            if driver.send(Message::Input(input)).await.is_err() {
+                return true;
+            }
+        }
+    }
+}
