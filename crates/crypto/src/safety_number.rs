@@ -90,7 +90,7 @@ impl fmt::Debug for SafetyNumber {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use proptest::prelude::*;
 

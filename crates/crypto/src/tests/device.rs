@@ -71,7 +71,9 @@ impl Device {
         let account = AccountSecret::generate(rng);
         let secret = Arc::new(DeviceSecret::generate(rng));
         let mut ids = [[0; 16]; 2];
-        ids.iter_mut().for_each(|id| rng.fill_bytes(id));
+        for id in &mut ids {
+            rng.fill_bytes(id);
+        }
         let certificate = account
             .sign_certificate(&Certificate {
                 username: Username::parse(name).unwrap(),

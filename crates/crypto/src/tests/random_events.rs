@@ -73,7 +73,9 @@ impl Content {
             Self::Message(id) => [&[0][..], &id.to_be_bytes()].concat(),
             Self::Request(hashes) => {
                 let mut bytes = vec![1];
-                hashes.iter().for_each(|hash| bytes.extend_from_slice(&hash.0));
+                for hash in hashes {
+                    bytes.extend_from_slice(&hash.0);
+                }
                 bytes
             }
             Self::Resent(hash, id) => [&[2][..], &hash.0, &id.to_be_bytes()].concat(),

@@ -95,7 +95,7 @@ pub(super) fn session(
         ("ephemeral_secret", Value::hex(ephemeral_secret)),
         ("ephemeral_key", Value::hex(initiated.header.ephemeral.0)),
         ("kem_randomness", Value::hex(kem_randomness)),
-        ("kem_ciphertext", Value::hex(&*initiated.header.ciphertext)),
+        ("kem_ciphertext", Value::hex(*initiated.header.ciphertext)),
         ("kem_secret", Value::hex(agreement.kem.expose())),
         ("dh1", Value::hex(agreement.dh1.expose())),
         ("dh2", Value::hex(agreement.dh2.expose())),

@@ -103,7 +103,7 @@ fn sending_chain(
         fields.push(("kem_answered_hash", Value::hex(answer.offer_hash)));
         // Drawn after the ratchet secret.
         fields.push(("kem_randomness", Value::hex(draws.get(1).ok_or("no randomness")?)));
-        fields.push(("kem_ciphertext", Value::hex(&*answer.ciphertext)));
+        fields.push(("kem_ciphertext", Value::hex(*answer.ciphertext)));
         fields.push(("kem_secret", Value::hex(secret.expose())));
         shared = Some(secret);
     }
