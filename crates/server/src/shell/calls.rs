@@ -16,7 +16,8 @@ use crate::core::{Input, Operation, StoreCall, StoreReply};
 /// the middle of a connection's messages.
 const OUTSTANDING: usize = 1_000;
 
-type Answer = Pin<Box<dyn Future<Output = Result<StoreReply, StoreError>> + Send>>;
+/// What a call comes to.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<StoreReply, StoreError>> + Send>>;
 
 /// Calls the store.
 #[derive(Debug)]
@@ -116,7 +117,8 @@ fn changes(call: &StoreCall) -> bool {
     }
 }
 
-fn enqueue(store: &dyn Store, call: StoreCall) -> Answer {
+/// Calls the store; what comes of it is to be awaited.
+pub(crate) fn enqueue(store: &dyn Store, call: StoreCall) -> Answer {
     fn map<T: Send + 'static>(
         pending: Pending<T>,
         reply: impl FnOnce(T) -> StoreReply + Send + 'static,

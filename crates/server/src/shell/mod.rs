@@ -2,7 +2,7 @@
 
 pub(crate) mod admin;
 mod budget;
-mod calls;
+pub(crate) mod calls;
 mod console;
 mod driver;
 pub(crate) mod folder;

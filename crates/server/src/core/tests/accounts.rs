@@ -1,0 +1,193 @@
+//! Registration, passwords, device lists.
+
+use sotto_proto::frame::{
+    AccountLogin, ListUsers, LookupLists, PasswordLogin, Presence, ReplaceList, SetPassword,
+};
+
+use super::*;
+
+fn password_login(name: &str, auth_key: AuthKey) -> ClientFrame {
+    ClientFrame::PasswordLogin(PasswordLogin { username: name.to_owned(), auth_key })
+}
+
+fn account_login(user: &User) -> ClientFrame {
+    let input = login::account_login(&chain().server_id(), &[1; 32], &[2; 32]);
+    let signature = signature(&user.key, &input);
+    ClientFrame::AccountLogin(AccountLogin { username: user.name.to_string(), signature })
+}
+
+#[test]
+fn of_two_that_race_for_one_name_exactly_one_gets_it() {
+    let mut bench = Bench::new();
+    let (one, two) = (bench.greet(), bench.greet());
+    bench.hold();
+    bench.send(one, 1, User::new("bob", 1).register());
+    bench.send(two, 1, User::new("bob", 2).register());
+    bench.release();
+    assert_eq!(bench.answer(one, 1), ServerFrame::Done);
+    assert!(matches!(bench.answer(two, 1), ServerFrame::Error(reply) if reply.code == ErrorCode::NAME_TAKEN));
+}
+
+#[test]
+fn registration_refuses_what_it_must_with_the_documented_words() {
+    let mut bench = Bench::new();
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    let id = bench.greet();
+    assert_eq!(bench.ask(id, alice.register()), ServerFrame::Done, "the same request again");
+    let look_alike = bench.refused(id, User::new("a1ice", 2).register());
+    assert_eq!(look_alike.code, ErrorCode::NAME_LOOKS_ALIKE);
+    assert!(look_alike.message.contains("alice"));
+    assert_eq!(bench.refused(id, User::new("alice", 3).register()).code, ErrorCode::NAME_TAKEN);
+    assert_eq!(bench.refused(id, User::new("carol", 1).register()).code, ErrorCode::COLLISION);
+    let named = |name: &str| {
+        let ClientFrame::Register(register) = User::new("dave", 4).register() else { panic!() };
+        ClientFrame::Register(Register { username: name.to_owned(), ..register })
+    };
+    let empty = bench.refused(id, named(""));
+    assert_eq!((empty.code, empty.message.as_str()), (ErrorCode::BAD_NAME, "Username can't be empty"));
+    assert_eq!(bench.refused(id, named("a\u{7}")).code, ErrorCode::BAD_NAME);
+    assert_eq!(bench.refused(id, named("eve")).code, ErrorCode::BAD_KEYS, "the list is for another name");
+    let mut two = User::new("frank", 5);
+    two.add_device(6);
+    assert_eq!(bench.refused(id, two.register()).code, ErrorCode::BAD_KEYS, "two devices");
+    let mut ahead = User::new("grace", 7);
+    ahead.next_list(|list| list.number += 2 * 24 * 60 * 60);
+    assert_eq!(bench.refused(id, ahead.register()).code, ErrorCode::BAD_KEYS, "number far ahead");
+}
+
+#[test]
+fn a_closed_server_takes_no_new_accounts() {
+    let config =
+        CoreConfig { registration: sotto_proto::frame::Registration::Closed, ..CoreConfig::default() };
+    let mut bench = Bench::with(config, StoreConfig::default());
+    let id = bench.greet();
+    assert_eq!(bench.refused(id, User::new("alice", 1).register()).code, ErrorCode::REGISTRATION_CLOSED);
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_name_look_the_same_and_delays_grow() {
+    let mut bench = Bench::new();
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    let id = bench.greet();
+    let wrong = bench.refused(id, password_login("alice", AuthKey([9; 32])));
+    let unknown = bench.refused(id, password_login("nobody", AuthKey([9; 32])));
+    assert_eq!(wrong, unknown);
+    assert_eq!(wrong.code, ErrorCode::BAD_CREDENTIALS);
+    let ServerFrame::AccountIn(account) = bench.ask(id, password_login("alice", alice.auth_key())) else {
+        panic!()
+    };
+    assert_eq!((account.account, account.list.to_vec()), (alice.account, alice.list.as_bytes().to_vec()));
+    for _ in 0..3 {
+        bench.refused(id, password_login("alice", AuthKey([9; 32])));
+    }
+    let limited = bench.refused(id, password_login("alice", alice.auth_key()));
+    assert_eq!((limited.code, limited.retry_after_ms), (ErrorCode::RATE_LIMITED, Some(1_000)));
+    let (_, device_in) = bench.sign_in(&alice, 0);
+    assert_eq!(device_in.list_hash, alice.list.hash(), "a device is never locked out");
+    bench.now_ms += 1_000;
+    assert!(matches!(bench.ask(id, password_login("alice", alice.auth_key())), ServerFrame::AccountIn(_)));
+}
+
+#[test]
+fn the_account_key_and_the_old_password_set_a_new_one_and_nothing_else_does() {
+    let mut bench = Bench::new();
+    let (alice, device) = bench.online("alice", 1);
+    let set = |old, new| ClientFrame::SetPassword(SetPassword { old, new: AuthKey([new; 32]) });
+    assert_eq!(bench.refused(device, set(None, 2)).code, ErrorCode::LOGIN_NEEDED);
+    assert_eq!(bench.refused(device, set(Some(AuthKey([9; 32])), 2)).code, ErrorCode::BAD_CREDENTIALS);
+    assert_eq!(bench.ask(device, set(Some(alice.auth_key()), 2)), ServerFrame::Done);
+    let id = bench.greet();
+    assert_eq!(bench.refused(id, set(None, 3)).code, ErrorCode::LOGIN_NEEDED);
+    assert_eq!(
+        bench.refused(id, account_login(&User { name: alice.name.clone(), ..User::new("eve", 6) })).code,
+        ErrorCode::BAD_CREDENTIALS
+    );
+    assert!(matches!(bench.ask(id, account_login(&alice)), ServerFrame::AccountIn(_)));
+    assert_eq!(bench.ask(id, set(None, 3)), ServerFrame::Done);
+    assert_eq!(bench.refused(id, password_login("alice", AuthKey([2; 32]))).code, ErrorCode::BAD_CREDENTIALS);
+    assert!(matches!(bench.ask(id, password_login("alice", AuthKey([3; 32]))), ServerFrame::AccountIn(_)));
+}
+
+#[test]
+fn a_device_list_is_replaced_only_by_its_successor_and_removed_devices_are_put_out() {
+    let mut bench = Bench::new();
+    let (mut alice, first) = bench.online("alice", 1);
+    let old = alice.list.clone();
+    alice.add_device(2);
+    let replace = |expected: &SignedDeviceList, list: &SignedDeviceList| {
+        ClientFrame::ReplaceList(ReplaceList {
+            expected: expected.hash(),
+            list: list.as_bytes().to_vec().into(),
+        })
+    };
+    let second_list = alice.list.clone();
+    assert_eq!(bench.refused(first, replace(&old, &second_list)).code, ErrorCode::LOGIN_NEEDED);
+    let id = bench.greet();
+    assert!(matches!(bench.ask(id, account_login(&alice)), ServerFrame::AccountIn(_)));
+    assert_eq!(
+        bench.refused(id, replace(&second_list, &second_list)).code,
+        ErrorCode::CONFLICT,
+        "wrong hash"
+    );
+    assert_eq!(bench.ask(id, replace(&old, &second_list)), ServerFrame::Done);
+    assert_eq!(bench.ask(id, replace(&old, &second_list)), ServerFrame::Done, "the same again");
+    assert_eq!(bench.refused(id, replace(&second_list, &old)).code, ErrorCode::CONFLICT, "an older list");
+    assert!(matches!(bench.ask(id, alice.device_login(1, false)), ServerFrame::DeviceIn(_)));
+    alice.revoke(0);
+    let third = alice.list.clone();
+    assert_eq!(bench.ask(id, replace(&second_list, &third)), ServerFrame::Done);
+    assert_eq!(bench.closed, [first], "the revoked device");
+    let again = bench.greet();
+    assert_eq!(bench.refused(again, alice.device_login(0, true)).code, ErrorCode::UNKNOWN_DEVICE);
+    let burnt = alice.next_list(|list| list.number += 2 * 24 * 60 * 60).clone();
+    assert_eq!(bench.refused(id, replace(&third, &burnt)).code, ErrorCode::BAD_KEYS, "a number far ahead");
+}
+
+#[test]
+fn lists_are_looked_up_by_name_and_by_id_in_the_order_of_the_request() {
+    let mut bench = Bench::new();
+    let (alice, id) = bench.online("alice", 1);
+    let bob = User::new("bob", 2);
+    bench.register(&bob);
+    let lookup = LookupLists {
+        names: vec!["Bob".to_owned(), "nobody".to_owned(), "not a name".to_owned()],
+        accounts: vec![alice.account, AccountId([99; 16])],
+    };
+    let ServerFrame::Lists(lists) = bench.ask(id, ClientFrame::LookupLists(lookup)) else { panic!() };
+    let lists: Vec<Option<Vec<u8>>> =
+        lists.lists.into_iter().map(|list| list.map(|list| list.to_vec())).collect();
+    let (alice, bob) = (alice.list.as_bytes().to_vec(), bob.list.as_bytes().to_vec());
+    assert_eq!(lists, [Some(bob), None, None, Some(alice), None]);
+    let stranger = bench.greet();
+    let lookup = LookupLists { names: vec!["bob".to_owned()], accounts: Vec::new() };
+    assert_eq!(bench.refused(stranger, ClientFrame::LookupLists(lookup)).code, ErrorCode::LOGIN_NEEDED);
+    let lookup = LookupLists { names: Vec::new(), accounts: vec![AccountId([0; 16]); 9] };
+    assert_eq!(bench.refused(id, ClientFrame::LookupLists(lookup)).code, ErrorCode::LIMIT);
+}
+
+#[test]
+fn the_directory_comes_in_pages_and_only_interactive_devices_are_available() {
+    let mut bench = Bench::new();
+    let (_, id) = bench.online("alice", 1);
+    let bob = User::new("bob", 2);
+    bench.register(&bob);
+    let robot = bench.greet();
+    bench.ask(robot, bob.device_login(0, false));
+    bench.register(&User::new("carol", 3));
+    let page =
+        |after: Option<&str>| ClientFrame::ListUsers(ListUsers { after: after.map(str::to_owned), limit: 2 });
+    let ServerFrame::Users(users) = bench.ask(id, page(None)) else { panic!() };
+    let rows: Vec<_> = users.users.into_iter().map(|user| (user.name, user.presence)).collect();
+    assert_eq!(rows, [("alice".to_owned(), Presence::Available), ("bob".to_owned(), Presence::Offline)]);
+    assert!(users.more);
+    let ServerFrame::Users(users) = bench.ask(id, page(Some("bob"))) else { panic!() };
+    assert_eq!((users.users.len(), users.more), (1, false));
+    bench.ask(id, ClientFrame::Bye);
+    let other = bench.greet();
+    bench.ask(other, bob.device_login(0, true));
+    let ServerFrame::Users(users) = bench.ask(other, page(None)) else { panic!() };
+    let presence: Vec<_> = users.users.into_iter().map(|user| user.presence).collect();
+    assert_eq!(presence, [Presence::Offline, Presence::Available], "who left is offline at once");
+}
