@@ -47,6 +47,8 @@ impl Core {
         if !matches!(self.link, Link::Stopped) {
             self.link = Link::Down;
         }
+        // What this batch wanted to say on it must not be said on the next one.
+        step.out.retain(|output| !matches!(output, Output::Send { .. }));
         let asked = self.requests.clear().into_iter().filter_map(|asked| match asked {
             Asked::Users { command, .. } => Some(command),
             _ => None,

@@ -95,7 +95,17 @@ impl Tx<'_> {
             params![message.0, account.0, device.0],
             |row| column::<String>(row, 0),
         )?;
-        let Some(known) = known.as_deref().and_then(Fate::parse) else { return Ok(false) };
+        let Some(known) = known.as_deref().and_then(Fate::parse) else {
+            // A receipt may come before the server's answer: after a crash the answer is only asked for again.
+            let added = self.run(
+                "INSERT INTO fate (message, account, device, tag, state, stored_ms)
+                 SELECT ?1, copy.account, copy.device, copy.tag, ?4, outbox.created_ms
+                 FROM copy JOIN outbox USING (entry)
+                 WHERE outbox.message = ?1 AND copy.account = ?2 AND copy.device = ?3 LIMIT 1",
+                params![message.0, account.0, device.0, state.as_str()],
+            )?;
+            return Ok(added > 0);
+        };
         // Expiry is the one step down: what was only stored can still be lost.
         let news = if state == Fate::Expired { known == Fate::Stored } else { state > known };
         if news {
