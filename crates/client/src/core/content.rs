@@ -284,39 +284,11 @@ impl Core {
                 (said.kind, said.body)
             };
             let again = Body::Resent { failed: *failed, kind, body };
-            self.tell(step, contact.account, device, &again, Some((said.message, said.sent_ms)))?;
+            tell(step, contact.account, device, &again, Some((said.message, said.sent_ms)))?;
         }
         if !gone.is_empty() {
-            self.tell(step, contact.account, device, &Body::Gone(gone), None)?;
+            tell(step, contact.account, device, &Body::Gone(gone), None)?;
         }
-        Ok(())
-    }
-
-    /// Puts something for one device into the outbox: what devices tell each other, or a message again.
-    pub(super) fn tell(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        account: AccountId,
-        device: DeviceId,
-        body: &Body,
-        as_message: Option<(MessageId, u64)>,
-    ) -> Result<(), CoreError> {
-        let (message, clock_ms) = if let Some(as_message) = as_message {
-            as_message
-        } else {
-            (MessageId(step.random()), step.now_ms)
-        };
-        step.tx.enqueue(&NewEntry {
-            account: Some(account),
-            username: None,
-            device: Some(device),
-            message,
-            user: false,
-            kind: body.kind(),
-            body: &body.encode(),
-            clock_ms,
-            now_ms: step.now_ms,
-        })?;
         Ok(())
     }
 
@@ -348,4 +320,28 @@ pub(crate) fn is_message(kind: u16) -> bool {
         kind,
         kind::DELIVERED | kind::READ | kind::RESEND_REQUEST | kind::RESENT | kind::GONE | kind::SYNC_SENT
     )
+}
+
+/// Puts something for one device into the outbox: what devices tell each other, or a message again.
+pub(super) fn tell(
+    step: &mut Step<'_, '_>,
+    account: AccountId,
+    device: DeviceId,
+    body: &Body,
+    as_message: Option<(MessageId, u64)>,
+) -> Result<(), CoreError> {
+    let (message, clock_ms) =
+        if let Some(as_message) = as_message { as_message } else { (MessageId(step.random()), step.now_ms) };
+    step.tx.enqueue(&NewEntry {
+        account: Some(account),
+        username: None,
+        device: Some(device),
+        message,
+        user: false,
+        kind: body.kind(),
+        body: &body.encode(),
+        clock_ms,
+        now_ms: step.now_ms,
+    })?;
+    Ok(())
 }

@@ -41,11 +41,10 @@ impl Core {
     ) -> Result<(), CoreError> {
         for (tag, state) in tags.iter().zip(states) {
             match state {
-                FateState::Waiting => {}
                 FateState::Taken => self.fate_by_tag(step, tag, Fate::Taken)?,
                 FateState::Expired => self.fate_by_tag(step, tag, Fate::Expired)?,
                 FateState::Unknown if self.restored => self.lost_in_restore(step, tag)?,
-                FateState::Unknown => {}
+                FateState::Waiting | FateState::Unknown => {}
             }
         }
         self.ask_fates(step, tags.last())
@@ -130,7 +129,7 @@ impl Core {
                 .find_map(|copy| copy.refused),
         };
         let (fate, reason) = match (settled, refused) {
-            (Some(Fate::UnknownUser), Some(reason)) | (None, Some(reason)) => (Fate::Refused, Some(reason)),
+            (Some(Fate::UnknownUser) | None, Some(reason)) => (Fate::Refused, Some(reason)),
             (Some(Fate::Expired), reason) => {
                 let expired = "the server removed it unfetched after its retention time";
                 (Fate::Expired, Some(reason.unwrap_or_else(|| expired.to_owned())))
@@ -140,7 +139,9 @@ impl Core {
         };
         if step.tx.set_message_fate(message, fate, reason.as_deref(), connected)? {
             let fate = self.message_fate(step.tx, message)?;
-            fate.into_iter().for_each(|fate| step.event(Event::Fate(fate)));
+            if let Some(fate) = fate {
+                step.event(Event::Fate(fate));
+            }
         }
         Ok(())
     }
@@ -155,7 +156,9 @@ impl Core {
     ) -> Result<(), CoreError> {
         if step.tx.set_message_fate(message, fate, reason, false)? {
             let fate = self.message_fate(step.tx, message)?;
-            fate.into_iter().for_each(|fate| step.event(Event::Fate(fate)));
+            if let Some(fate) = fate {
+                step.event(Event::Fate(fate));
+            }
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ impl Core {
     }
 
     /// A frame from the server.
-    pub(super) fn frame(&mut self, step: &mut Step<'_, '_>, raw: RawFrame) -> Result<(), CoreError> {
+    pub(super) fn frame(&mut self, step: &mut Step<'_, '_>, raw: &RawFrame) -> Result<(), CoreError> {
         let frame = match ServerFrame::decode(raw.kind, &raw.payload) {
             Ok(Some(frame)) => frame,
             // A newer server may push what this program does not know; an answer of an unknown kind answers nothing.
@@ -300,7 +300,7 @@ impl Core {
                 self.close(step, told, true);
             }
             Asked::Publish => {
-                step.warn(format!("the server did not take this device's keys: {}", told.message))
+                step.warn(format!("the server did not take this device's keys: {}", told.message));
             }
             Asked::Ack | Asked::Submission { .. } | Asked::Fates { .. } => {}
         }

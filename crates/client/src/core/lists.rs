@@ -11,7 +11,7 @@ use sotto_proto::{
     wire::labelled,
 };
 
-use super::{Core, CoreError, Output, Step, requests::Asked};
+use super::{Core, CoreError, Output, Step, receive::count_nobodys, requests::Asked};
 use crate::{
     api::{ClientError, ErrorKind, Fate},
     store::{ContactRecord, PinState},
@@ -125,7 +125,7 @@ impl Core {
             };
             match (sought, list) {
                 (Sought::Name(name), Some(list)) if list.list().username == name => {
-                    self.served(step, &list)?
+                    self.served(step, &list)?;
                 }
                 (Sought::Account(account), Some(list)) if list.list().account == account => {
                     self.served(step, &list)?;
@@ -150,7 +150,7 @@ impl Core {
             if held == *name {
                 // The name that the certificate claims is nobody's: attributed to nobody.
                 let dropped = step.tx.take_held(&account)?.len();
-                self.count_nobodys(step, dropped)?;
+                count_nobodys(step, dropped)?;
             }
         }
         if step.tx.contact_by_name(name)?.is_some() {

@@ -8,6 +8,7 @@
 
 mod commands;
 mod content;
+mod due;
 mod fates;
 mod io;
 mod keys;
@@ -175,7 +176,7 @@ impl Core {
         let step = &mut Step { now_ms, rng, tx, out };
         match input {
             Input::Connected { spki, exporter } => self.connected(step, spki, exporter),
-            Input::Frame(frame) => return self.frame(step, frame),
+            Input::Frame(frame) => return self.frame(step, &frame),
             Input::Disconnected => self.disconnected(step),
             Input::Command(id, command) => return self.command(step, id, command),
             Input::Tick => {}

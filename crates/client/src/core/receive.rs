@@ -140,7 +140,7 @@ impl Core {
         }
         // A certificate vouches only for itself: under this name the server serves another key, or no such device.
         step.tx.count_impostor(&contact.username)?;
-        self.count_nobodys(step, 1)
+        count_nobodys(step, 1)
     }
 
     fn open_envelope(
@@ -215,21 +215,7 @@ impl Core {
         let reason = format!("cannot be read: {reason}; {} was asked to send it again", contact.username);
         let outgoing = contact.account == self.me.account;
         self.failed_row(step, contact.account, contact.account, outgoing, failed, &reason, stored_ms)?;
-        self.want(step, contact, device, failed, session)
-    }
-
-    fn want(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        contact: &ContactRecord,
-        device: sotto_proto::DeviceId,
-        reference: [u8; 32],
-        session: Option<SessionId>,
-    ) -> Result<(), CoreError> {
-        if step.tx.wanted_of(&contact.account)? < MAX_WANTED {
-            step.tx.want_body(&WantedBody { reference, account: contact.account, device, session })?;
-        }
-        Ok(())
+        want(step, contact, device, failed, session)
     }
 
     /// An envelope whose body does not open under the certificate it names. The row is attributed to nobody.
@@ -241,7 +227,7 @@ impl Core {
         envelope: &Envelope,
         stored_ms: u64,
     ) -> Result<(), CoreError> {
-        self.count_nobodys(step, 1)?;
+        count_nobodys(step, 1)?;
         let own = self.me.account;
         if step.tx.failed_rows(&own)? < MAX_UNATTRIBUTED {
             let failed = reference(envelope).0;
@@ -250,14 +236,14 @@ impl Core {
                 contact.username
             );
             self.failed_row(step, own, own, false, failed, &reason, stored_ms)?;
-            self.want(step, contact, device, failed, None)?;
+            want(step, contact, device, failed, None)?;
         }
         Ok(())
     }
 
     /// An envelope of which nothing can be read.
     fn damaged(&mut self, step: &mut Step<'_, '_>, bytes: &[u8], stored_ms: u64) -> Result<(), CoreError> {
-        self.count_nobodys(step, 1)?;
+        count_nobodys(step, 1)?;
         let own = self.me.account;
         if step.tx.failed_rows(&own)? < MAX_UNATTRIBUTED {
             let failed = Sha256::digest(bytes).into();
@@ -278,13 +264,6 @@ impl Core {
         let failed = reference(envelope).0;
         let outgoing = contact.account == self.me.account;
         self.failed_row(step, contact.account, contact.account, outgoing, failed, &reason, stored_ms)
-    }
-
-    /// Counts envelopes that were attributed to nobody.
-    pub(super) fn count_nobodys(&mut self, step: &mut Step<'_, '_>, count: usize) -> Result<(), CoreError> {
-        let known = step.tx.number(NOBODYS)?;
-        step.tx.set_number(NOBODYS, known.saturating_add(u64::try_from(count).unwrap_or(u64::MAX)))?;
-        Ok(())
     }
 
     #[allow(clippy::too_many_arguments, reason = "the columns of a row")]
@@ -331,4 +310,24 @@ impl Core {
     pub(super) fn may_send(contact: &ContactRecord) -> bool {
         contact.state != PinState::Changed && contact.wanted <= contact.list.list().number
     }
+}
+
+fn want(
+    step: &mut Step<'_, '_>,
+    contact: &ContactRecord,
+    device: sotto_proto::DeviceId,
+    reference: [u8; 32],
+    session: Option<SessionId>,
+) -> Result<(), CoreError> {
+    if step.tx.wanted_of(&contact.account)? < MAX_WANTED {
+        step.tx.want_body(&WantedBody { reference, account: contact.account, device, session })?;
+    }
+    Ok(())
+}
+
+/// Counts envelopes that were attributed to nobody.
+pub(super) fn count_nobodys(step: &mut Step<'_, '_>, count: usize) -> Result<(), CoreError> {
+    let known = step.tx.number(NOBODYS)?;
+    step.tx.set_number(NOBODYS, known.saturating_add(u64::try_from(count).unwrap_or(u64::MAX)))?;
+    Ok(())
 }

@@ -9,14 +9,14 @@ use sotto_crypto::{Purpose, SealError};
 use sotto_proto::{
     AccountId, DeviceId, FateTag, SessionId, SignedCertificate, SubmissionId,
     content::{Body, Content, ListRef, Place, kind},
-    envelope::BodyHash,
-    frame::{Bundles, ClaimBundles, ClientFrame, OutgoingEnvelope, QuerySubmission, Submit, UsedList},
-    limits::{DAY_MS, MAX_ENVELOPES_PER_SUBMIT, MAX_HASHES_PER_REQUEST, MAX_PIPELINED, OUTBOX_LIFETIME_MS},
+    frame::{Bundles, ClaimBundles, ClientFrame, OutgoingEnvelope, Submit, UsedList},
+    limits::{MAX_ENVELOPES_PER_SUBMIT, MAX_PIPELINED},
 };
 
 use super::{
     Core, CoreError, Step,
     content::is_message,
+    due::queue_requests,
     lists::{Sought, list_ref},
     receive::reference,
     requests::Asked,
@@ -84,7 +84,7 @@ impl Core {
         }
         self.expire_entries(step)?;
         self.queue_receipts(step)?;
-        self.queue_requests(step)?;
+        queue_requests(step)?;
         let mut sought = Vec::new();
         for name in step.tx.unresolved_names()? {
             if let Ok(name) = name.parse() {
@@ -187,7 +187,7 @@ impl Core {
     ) -> Result<Ready, CoreError> {
         let mut lacking: BTreeMap<(AccountId, bool, bool), BTreeSet<DeviceId>> = BTreeMap::new();
         for entry in entries {
-            let failed_in = self.failed_in(step, entry)?;
+            let failed_in = failed_in(step, entry)?;
             let purpose = purpose(entry, &failed_in);
             for target in self.targets(contact, own, entry) {
                 if self.given_up(step, &target.device()) {
@@ -283,24 +283,6 @@ impl Core {
         }
     }
 
-    fn failed_in(&self, step: &Step<'_, '_>, entry: &Entry) -> Result<Vec<SessionId>, CoreError> {
-        if entry.kind != kind::RESEND_REQUEST {
-            return Ok(Vec::new());
-        }
-        let Ok(Some(Body::ResendRequest(failed))) = Body::decode(entry.kind, &entry.body) else {
-            return Ok(Vec::new());
-        };
-        let mut sessions = Vec::new();
-        for failed in failed {
-            if let Some(session) = step.tx.wanted_body(&failed.0)?.and_then(|wanted| wanted.session) {
-                sessions.push(session);
-            }
-        }
-        sessions.sort_unstable();
-        sessions.dedup();
-        Ok(sessions)
-    }
-
     /// Seals entries until a Submit is full, and puts them into it.
     fn seal_batch(
         &mut self,
@@ -356,7 +338,7 @@ impl Core {
             .sessions
             .pair(&self.me.secret, &self.me.certificate, &target.certificate)
             .map_err(|error| CoreError::Bug(format!("{}: {error}", contact.username)))?;
-        let failed_in = self.failed_in(step, entry)?;
+        let failed_in = failed_in(step, entry)?;
         let purpose = purpose(entry, &failed_in);
         let sessions = self.sessions.with(step.tx, target.account, device)?;
         let sealed = match sessions.seal(&mut step.rng, &pair, &bytes, purpose, step.now_ms) {
@@ -539,62 +521,6 @@ impl Core {
         self.refusing.entry(device).or_insert(first);
     }
 
-    /// What has waited too long: expired, if it was never sent; else the server is asked whether it was stored.
-    fn expire_entries(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
-        let before_ms = step.now_ms.saturating_sub(OUTBOX_LIFETIME_MS);
-        for entry in step.tx.entries_before(before_ms, 64)? {
-            let lane = entry.account.map(|account| (account, entry.user));
-            if lane.is_some_and(|lane| self.lanes.get(&lane).is_some_and(|lane| lane.in_flight)) {
-                continue;
-            }
-            if let (Some(submission), Some(lane)) = (entry.submission, lane) {
-                self.lanes.entry(lane).or_default().in_flight = true;
-                let frame = ClientFrame::QuerySubmission(QuerySubmission { submission });
-                self.send(step, Asked::Submission { submission }, frame);
-            } else {
-                self.expire_entry(step, &entry)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn expire_entry(&mut self, step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), CoreError> {
-        step.tx.remove_entry(entry.entry)?;
-        if entry.user && step.tx.fates_of(&entry.message)?.is_empty() {
-            self.settle(step, &entry.message, Fate::Expired, Some("it waited here for 14 days"))?;
-        }
-        Ok(())
-    }
-
-    /// Receipts leave together: one envelope names many messages.
-    fn queue_receipts(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
-        for (account, device) in step.tx.receipt_devices()? {
-            if self.lanes.get(&(account, false)).is_some_and(|lane| lane.in_flight) {
-                // What comes until then goes into the same envelope.
-                continue;
-            }
-            let limit = u32::try_from(MAX_HASHES_PER_REQUEST).unwrap_or(u32::MAX);
-            let messages = step.tx.take_receipts(&account, &device, limit)?;
-            self.tell(step, account, device, &Body::Delivered(messages), None)?;
-        }
-        Ok(())
-    }
-
-    /// Asks for what did not open, and asks again daily until it is answered.
-    fn queue_requests(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
-        let before_ms = step.now_ms.saturating_sub(DAY_MS);
-        let limit = u32::try_from(MAX_HASHES_PER_REQUEST).unwrap_or(u32::MAX);
-        let mut by_device: BTreeMap<(AccountId, DeviceId), Vec<BodyHash>> = BTreeMap::new();
-        for wanted in step.tx.bodies_to_ask(before_ms, limit)? {
-            step.tx.asked(&wanted.reference, step.now_ms)?;
-            by_device.entry((wanted.account, wanted.device)).or_default().push(BodyHash(wanted.reference));
-        }
-        for ((account, device), failed) in by_device {
-            self.tell(step, account, device, &Body::ResendRequest(failed), None)?;
-        }
-        Ok(())
-    }
-
     /// How sure it is that a recipient is who they were; what a face needs to say why something waits.
     pub(super) fn held_trust(contact: &ContactRecord) -> Option<Trust> {
         (!Self::may_send(contact)).then_some(Trust::Changed)
@@ -630,4 +556,22 @@ fn content_of(
         kind,
         body,
     }
+}
+
+fn failed_in(step: &Step<'_, '_>, entry: &Entry) -> Result<Vec<SessionId>, CoreError> {
+    if entry.kind != kind::RESEND_REQUEST {
+        return Ok(Vec::new());
+    }
+    let Ok(Some(Body::ResendRequest(failed))) = Body::decode(entry.kind, &entry.body) else {
+        return Ok(Vec::new());
+    };
+    let mut sessions = Vec::new();
+    for failed in failed {
+        if let Some(session) = step.tx.wanted_body(&failed.0)?.and_then(|wanted| wanted.session) {
+            sessions.push(session);
+        }
+    }
+    sessions.sort_unstable();
+    sessions.dedup();
+    Ok(sessions)
 }
