@@ -1,0 +1,72 @@
+//! What falls due: entries that waited too long, receipts to be sent, envelopes to be asked for.
+
+use std::collections::BTreeMap;
+
+use sotto_proto::{
+    AccountId, DeviceId,
+    content::Body,
+    envelope::BodyHash,
+    frame::{ClientFrame, QuerySubmission},
+    limits::{DAY_MS, MAX_HASHES_PER_REQUEST, OUTBOX_LIFETIME_MS},
+};
+
+use super::{Core, CoreError, Step, content::tell, requests::Asked};
+use crate::{api::Fate, store::Entry};
+
+impl Core {
+    /// What has waited too long: expired, if it was never sent; else the server is asked whether it was stored.
+    pub(super) fn expire_entries(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        let before_ms = step.now_ms.saturating_sub(OUTBOX_LIFETIME_MS);
+        for entry in step.tx.entries_before(before_ms, 64)? {
+            let lane = entry.account.map(|account| (account, entry.user));
+            if lane.is_some_and(|lane| self.lanes.get(&lane).is_some_and(|lane| lane.in_flight)) {
+                continue;
+            }
+            if let (Some(submission), Some(lane)) = (entry.submission, lane) {
+                self.lanes.entry(lane).or_default().in_flight = true;
+                let frame = ClientFrame::QuerySubmission(QuerySubmission { submission });
+                self.send(step, Asked::Submission { submission }, frame);
+            } else {
+                self.expire_entry(step, &entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn expire_entry(&mut self, step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), CoreError> {
+        step.tx.remove_entry(entry.entry)?;
+        if entry.user && step.tx.fates_of(&entry.message)?.is_empty() {
+            self.settle(step, &entry.message, Fate::Expired, Some("it waited here for 14 days"))?;
+        }
+        Ok(())
+    }
+
+    /// Receipts leave together: one envelope names many messages.
+    pub(super) fn queue_receipts(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        for (account, device) in step.tx.receipt_devices()? {
+            if self.lanes.get(&(account, false)).is_some_and(|lane| lane.in_flight) {
+                // What comes until then goes into the same envelope.
+                continue;
+            }
+            let limit = u32::try_from(MAX_HASHES_PER_REQUEST).unwrap_or(u32::MAX);
+            let messages = step.tx.take_receipts(&account, &device, limit)?;
+            tell(step, account, device, &Body::Delivered(messages), None)?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks for what did not open, and asks again daily until it is answered.
+pub(super) fn queue_requests(step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+    let before_ms = step.now_ms.saturating_sub(DAY_MS);
+    let limit = u32::try_from(MAX_HASHES_PER_REQUEST).unwrap_or(u32::MAX);
+    let mut by_device: BTreeMap<(AccountId, DeviceId), Vec<BodyHash>> = BTreeMap::new();
+    for wanted in step.tx.bodies_to_ask(before_ms, limit)? {
+        step.tx.asked(&wanted.reference, step.now_ms)?;
+        by_device.entry((wanted.account, wanted.device)).or_default().push(BodyHash(wanted.reference));
+    }
+    for ((account, device), failed) in by_device {
+        tell(step, account, device, &Body::ResendRequest(failed), None)?;
+    }
+    Ok(())
+}
