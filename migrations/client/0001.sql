@@ -105,7 +105,9 @@ CREATE TABLE sent_body (
     session      BLOB NOT NULL,
     conversation BLOB NOT NULL,
     message      BLOB NOT NULL,
-    sent_ms      INTEGER NOT NULL
+    sent_ms      INTEGER NOT NULL,
+    again_ms     INTEGER NOT NULL DEFAULT 0, -- when it was last sent again
+    again        INTEGER NOT NULL DEFAULT 0  -- how often
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sent_body_age ON sent_body (sent_ms);
 
@@ -139,12 +141,13 @@ CREATE TABLE wanted_body (
     asked     INTEGER NOT NULL      -- how often
 ) STRICT, WITHOUT ROWID;
 
--- Envelopes whose sender is not confirmed yet, in order.
+-- Envelopes whose sender is not confirmed yet, in order. The identity is a hash of everything that the certificate
+-- claims and its signature proves, so that nobody can make another's envelopes wait, or be dropped, with their own.
 CREATE TABLE held_envelope (
     number    INTEGER PRIMARY KEY AUTOINCREMENT,
-    account   BLOB NOT NULL,
+    identity  BLOB NOT NULL,
     username  TEXT NOT NULL,
     envelope  BLOB NOT NULL,
     stored_ms INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX held_account ON held_envelope (account, number);
+CREATE INDEX held_identity ON held_envelope (identity, number);

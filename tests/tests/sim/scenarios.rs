@@ -2,6 +2,8 @@
 
 use sotto_client::api::{Command, ErrorKind, Fate, Reply};
 use sotto_proto::{SignedDeviceList, frame::ServerFrame, limits::DAY_MS};
+use sotto_server::core::CoreConfig;
+use sotto_store::StoreConfig;
 
 use crate::world::World;
 
@@ -196,6 +198,123 @@ fn a_swapped_identity_holds_everything_until_it_is_accepted() {
     assert!(world.command(alice, right).is_ok());
 }
 
+/// What a server that holds back a list sends in place of it.
+fn serve_old_list(world: &mut World, account: usize, old: Vec<u8>) {
+    let id = world.accounts[account].id;
+    world.tamper = Some(Box::new(move |_, frame| {
+        let is_theirs =
+            |bytes: &[u8]| SignedDeviceList::parse(bytes).is_ok_and(|list| list.list().account == id);
+        Some(match frame {
+            ServerFrame::Lists(mut lists) => {
+                for list in lists.lists.iter_mut().flatten() {
+                    if is_theirs(list) {
+                        *list = old.clone().into();
+                    }
+                }
+                ServerFrame::Lists(lists)
+            }
+            ServerFrame::StaleDevices(mut stale) => {
+                stale.lists.retain(|list| !is_theirs(list));
+                ServerFrame::StaleDevices(stale)
+            }
+            frame => frame,
+        })
+    }));
+}
+
+#[test]
+fn a_withheld_list_shows_and_nothing_is_sent_until_it_is_served() {
+    let mut world = World::new(13);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.pass(2_000);
+    let account = world.devices[bob].account;
+    let old = world.accounts[account].list.as_bytes().to_vec();
+    serve_old_list(&mut world, account, old);
+    // Bob adds a device; the server hides it from alice, but bob's next message names the new list.
+    let laptop = world.second_device(account, None);
+    for index in [alice, bob, laptop] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    let own = world.accounts[account].list.clone();
+    world.devices[bob].store.transaction(|tx| tx.update_list(&own)).unwrap();
+    world.send(bob, "alice", "I have a laptop");
+    world.pass(5_000);
+    assert!(world.warnings(alice).contains("newer device list"), "{}", world.warnings(alice));
+    let held = world.send(alice, "bob", "for all your devices");
+    world.pass(5_000);
+    assert_eq!(world.fate(alice, held), Fate::Held);
+    assert!(!world.screen(bob).iter().any(|line| line.contains("for all your devices")));
+    world.tamper = None;
+    world.pass(120_000);
+    assert_eq!(world.fate(alice, held), Fate::Delivered);
+    assert!(world.screen(laptop).iter().any(|line| line.contains("for all your devices")));
+}
+
+#[test]
+fn a_rolled_back_list_is_noticed_and_the_newer_one_is_used() {
+    let mut world = World::new(14);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let account = world.devices[bob].account;
+    let old = world.accounts[account].list.as_bytes().to_vec();
+    world.pass(2_000);
+    let revoked = world.devices[bob].id;
+    let new = world.second_device(account, Some(revoked));
+    world.connect(alice);
+    world.pass(5_000);
+    world.send(alice, "bob", "for the new one");
+    world.pass(5_000);
+    assert_eq!(world.screen(new), ["alice: for the new one"]);
+    serve_old_list(&mut world, account, old.clone());
+    world.crash(alice);
+    world.devices[alice]
+        .store
+        .transaction(|tx| tx.want_list(&SignedDeviceList::parse(&old).unwrap().list().account, u64::MAX >> 2))
+        .unwrap();
+    world.start(alice);
+    world.connect(alice);
+    world.send(alice, "bob", "anything");
+    world.pass(5_000);
+    assert!(world.warnings(alice).contains("old device list of bob"), "{}", world.warnings(alice));
+    let known = world.devices[alice].store.transaction(|tx| tx.contact_by_name(&"bob".parse().unwrap()));
+    assert!(known.unwrap().unwrap().list.list().revoked(&revoked), "the newer list stays");
+}
+
+#[test]
+fn a_strangers_message_under_a_contacts_name_changes_nothing() {
+    let mut world = World::new(15);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "it is me");
+    // Mallory certifies a device of hers under bob's name, and writes to alice with it.
+    world.impostor("bob", None, alice, "it is me too, send the money");
+    world.connect(alice);
+    world.pass(5_000);
+    assert_eq!(world.screen(alice), ["bob: it is me"]);
+    assert_eq!(world.warnings(alice), "");
+    let Ok(Reply::Contacts(contacts)) = world.command(alice, Command::Contacts) else { panic!() };
+    assert_eq!((contacts[0].name.as_str(), contacts[0].impostors), ("bob", 1));
+    assert_eq!(contacts[0].trust, sotto_client::api::Trust::Pinned);
+    world.send(alice, "bob", "still you");
+    assert_eq!(world.screen(bob).last().unwrap(), "alice: still you");
+}
+
+#[test]
+fn a_certificate_with_a_contacts_account_id_cannot_make_the_contacts_messages_vanish() {
+    let mut world = World::new(23);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    let account = world.accounts[world.devices[alice].account].id;
+    // Both wait for their list when alice's real message comes: one under a name nobody has, one under mallory's own.
+    world.impostor("nobody-such", Some(account), bob, "forged");
+    world.impostor("mallory", Some(account), bob, "forged too");
+    let two = world.send(alice, "bob", "two");
+    world.connect(bob);
+    world.pass(120_000);
+    assert_eq!(world.screen(bob), ["alice: one", "alice: two"]);
+    assert_eq!(world.fate(alice, two), Fate::Delivered);
+}
+
 #[test]
 fn an_old_copy_of_a_profile_sends_nothing() {
     let mut world = World::new(10);
@@ -252,4 +371,158 @@ fn a_restored_server_loses_nothing_that_its_senders_still_have() {
     world.pass(60_000);
     assert_eq!(world.screen(bob), ["alice: one", "alice: two"]);
     assert_eq!(world.fate(alice, two), Fate::Delivered);
+}
+
+#[test]
+fn a_full_mailbox_refuses_and_nothing_overtakes_what_it_refused() {
+    let store = StoreConfig { mailbox_envelopes: 6, mailbox_floor_places: 0, ..StoreConfig::default() };
+    let core = CoreConfig { mailbox_envelopes: 1_000_000, ..CoreConfig::default() };
+    let mut world = World::with(16, core, store);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.disconnect(bob);
+    for text in texts("number", 10) {
+        world.write(alice, "bob", &text);
+    }
+    world.settle();
+    world.send(alice, "bob", "number 10");
+    let fates = |world: &mut World| -> Vec<_> {
+        world.rows(alice).into_iter().map(|row| row.fate.unwrap()).collect()
+    };
+    let told = fates(&mut world);
+    assert_eq!(told[..6], [Fate::Stored; 6], "{told:?}");
+    assert_eq!(told[6..], [Fate::Refused; 5], "{told:?}");
+    world.connect(bob);
+    world.pass(60_000);
+    assert_eq!(world.screen(bob), texts("alice: number", 11));
+    assert_eq!(fates(&mut world), [Fate::Delivered; 11]);
+}
+
+#[test]
+fn a_full_disk_of_the_server_refuses_and_later_takes_everything() {
+    let mut world = World::new(17);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.store.set_disk_full(true);
+    let two = world.send(alice, "bob", "two");
+    assert_eq!(world.fate(alice, two), Fate::Refused);
+    world.store.set_disk_full(false);
+    let three = world.send(alice, "bob", "three");
+    world.pass(60_000);
+    assert_eq!(world.screen(bob), ["alice: one", "alice: two", "alice: three"]);
+    assert_eq!((world.fate(alice, two), world.fate(alice, three)), (Fate::Delivered, Fate::Delivered));
+}
+
+#[test]
+fn one_devices_full_mailbox_does_not_hold_up_the_others() {
+    let store = StoreConfig { mailbox_envelopes: 4, mailbox_floor_places: 0, ..StoreConfig::default() };
+    let mut world = World::with(18, CoreConfig::default(), store);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let account = world.devices[bob].account;
+    world.pass(2_000);
+    let laptop = world.second_device(account, None);
+    for index in [alice, bob] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    world.disconnect(laptop);
+    for text in texts("number", 9) {
+        world.send(alice, "bob", &text);
+    }
+    assert_eq!(world.screen(bob), texts("alice: number", 9), "the connected device has everything");
+    world.connect(laptop);
+    world.pass(120_000);
+    assert_eq!(world.screen(laptop), texts("alice: number", 9));
+}
+
+#[test]
+fn a_message_that_waited_too_long_expires_visibly() {
+    let mut world = World::new(19);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.disconnect(alice);
+    let two = world.send(alice, "bob", "two");
+    assert_eq!(world.fate(alice, two), Fate::Waiting);
+    world.pass(15 * DAY_MS);
+    world.connect(alice);
+    world.pass(5_000);
+    assert_eq!(world.fate(alice, two), Fate::Expired);
+    assert_eq!(world.screen(bob), ["alice: one"]);
+}
+
+#[test]
+fn without_one_time_keys_first_messages_still_arrive() {
+    let mut world = World::new(20);
+    let bob = world.person("bob");
+    let account = world.accounts[world.devices[bob].account].id;
+    world.disconnect(bob);
+    let device = world.devices[bob].id;
+    world.drain_one_time_keys(device);
+    let alice = world.person("alice");
+    let message = world.send(alice, "bob", "no key left for me");
+    assert_eq!(world.fate(alice, message), Fate::Stored);
+    world.connect(bob);
+    world.settle();
+    assert_eq!(world.screen(bob), ["alice: no key left for me"]);
+    assert_eq!(world.fate(alice, message), Fate::Delivered);
+    assert!(world.devices[alice].store.transaction(|tx| tx.contact(&account)).unwrap().is_some());
+}
+
+#[test]
+fn a_key_that_was_handed_out_twice_makes_a_row_and_is_healed() {
+    let mut world = World::new(21);
+    let bob = world.person("bob");
+    world.pass(2_000);
+    // The server hands the same bundle to two people.
+    let mut first = None;
+    world.tamper = Some(Box::new(move |_, frame| {
+        Some(match frame {
+            ServerFrame::Bundles(bundles) if first.is_none() && bundles.bundles.len() == 1 => {
+                first = Some(bundles.clone());
+                ServerFrame::Bundles(bundles)
+            }
+            ServerFrame::Bundles(bundles) => {
+                let same = first.take().unwrap();
+                let fits = same.bundles[0].device == bundles.bundles[0].device;
+                ServerFrame::Bundles(if fits { same } else { bundles })
+            }
+            frame => frame,
+        })
+    }));
+    world.disconnect(bob);
+    let (alice, carol) = (world.person("alice"), world.person("carol"));
+    let one = world.send(alice, "bob", "from alice");
+    let two = world.send(carol, "bob", "from carol");
+    world.tamper = None;
+    world.connect(bob);
+    world.pass(5_000);
+    assert_eq!(world.screen(bob), ["alice: from alice", "carol: from carol"]);
+    assert_eq!((world.fate(alice, one), world.fate(carol, two)), (Fate::Delivered, Fate::Delivered));
+}
+
+#[test]
+fn a_replayed_envelope_appears_once() {
+    let mut world = World::new(22);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    let mut last = None;
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::Deliver(mut deliver) if index == 1 => {
+                let envelope = last.replace(deliver.envelope.clone());
+                if let Some(envelope) = envelope {
+                    deliver.envelope = envelope;
+                }
+                ServerFrame::Deliver(deliver)
+            }
+            frame => frame,
+        })
+    }));
+    world.send(alice, "bob", "two");
+    world.send(alice, "bob", "three");
+    world.pass(5_000);
+    assert_eq!(
+        world.screen(bob),
+        ["alice: one", "alice: two"],
+        "what the server put in the place of three was two"
+    );
 }

@@ -11,10 +11,12 @@ use sotto_client::{
     core::{CommandId, Core as ClientCore, CoreOptions, Input as ClientInput, Output as ClientOutput},
     store::{Identity, LocalStore, ServerPin},
 };
-use sotto_crypto::{AccountSecret, DeviceSecret};
+use sotto_crypto::{AccountSecret, DeviceSecret, Pair, PeerSessions, Purpose};
 use sotto_proto::{
-    AccountId, Certificate, DeviceId, DeviceList, KeyChain, ListHash, MessageId, SignedDeviceList, Username,
-    frame::{AuthKey, ClientFrame, FrameDecoder, Register, ServerFrame},
+    AccountId, Certificate, DeviceId, DeviceList, FateTag, KeyChain, ListHash, MessageId, SignedDeviceList,
+    SubmissionId, Username,
+    content::{Content, ListRef, Place, kind},
+    frame::{AuthKey, ClientFrame, FrameDecoder, OutgoingEnvelope, Register, ServerFrame, Submit, UsedList},
     limits::MAX_FRAME,
 };
 use sotto_server::core::{
@@ -592,6 +594,80 @@ impl World {
             RowBody::Newer(kind) => format!("{}: kind {kind}", row.from),
         };
         self.rows(index).into_iter().map(line).collect()
+    }
+
+    /// Somebody registered writes to a device under another's name, with a certificate that only they have signed.
+    pub(crate) fn impostor(&mut self, name: &str, account: Option<AccountId>, to: usize, text: &str) {
+        let mallory = match self.accounts.iter().position(|account| account.name.as_str() == "mallory") {
+            Some(known) => self.devices.iter().position(|device| device.account == known).unwrap(),
+            None => self.person("mallory"),
+        };
+        let account = account.unwrap_or_else(|| AccountId(self.random()));
+        let secret = AccountSecret::generate(&mut self.rng);
+        let device = Arc::new(DeviceSecret::generate(&mut self.rng));
+        let mine = secret
+            .sign_certificate(&Certificate {
+                username: name.parse().unwrap(),
+                account,
+                account_key: secret.public(),
+                device: DeviceId(self.random()),
+                device_key: device.device_key(),
+                identity_key: device.identity_key(),
+                created_ms: self.now_ms,
+            })
+            .unwrap();
+        let (recipient, recipient_device) = (self.devices[to].account, self.devices[to].id);
+        let list = self.accounts[recipient].list.clone();
+        let pair = Pair::new(&device, &mine, list.list().device(&recipient_device).unwrap()).unwrap();
+        let bundle = wait(self.store.claim_prekeys(vec![recipient_device], true)).unwrap().remove(0).unwrap();
+        let none = ListRef { number: 0, hash: ListHash([0; 32]) };
+        let content = Content {
+            message: MessageId(self.random()),
+            clock_ms: self.now_ms,
+            place: Place::Account(list.list().account),
+            sender_list: none,
+            recipient_list: none,
+            kind: kind::TEXT,
+            body: text.as_bytes().to_vec(),
+        };
+        let purpose = Purpose::Message;
+        let sealed = PeerSessions::new()
+            .start(&mut self.rng, &pair, &bundle, purpose, self.now_ms)
+            .unwrap()
+            .seal(&mut self.rng, &pair, &content.encode().unwrap(), purpose, self.now_ms)
+            .unwrap();
+        let used = |list: &SignedDeviceList| UsedList {
+            account: list.list().account,
+            number: list.list().number,
+            hash: list.hash(),
+            list: None,
+        };
+        let submit = Submit {
+            submission: SubmissionId(self.random()),
+            lists: vec![used(&list), used(&self.accounts[self.devices[mallory].account].list)],
+            envelopes: vec![OutgoingEnvelope {
+                account: list.list().account,
+                device: recipient_device,
+                fate_tag: FateTag(self.random()),
+                transient: false,
+                envelope: sealed.envelope.encode().into(),
+            }],
+        };
+        let connection = self.devices[mallory].connection.unwrap();
+        let stored = wait(self.store.usage()).unwrap().envelopes;
+        self.disconnect(to);
+        self.to_server.push_back((connection, 1_000_000, ClientFrame::Submit(submit)));
+        self.settle();
+        assert_eq!(wait(self.store.usage()).unwrap().envelopes, stored + 1, "the server took it");
+    }
+
+    /// Claims a device's one-time keys until none is left.
+    pub(crate) fn drain_one_time_keys(&mut self, device: DeviceId) {
+        for _ in 0..200 {
+            wait(self.store.claim_prekeys(vec![device], true)).unwrap();
+        }
+        let left = wait(self.store.prekey_counts(device)).unwrap();
+        assert_eq!((left.one_time, left.one_time_kem), (0, 0));
     }
 
     pub(crate) fn warnings(&self, index: usize) -> String {

@@ -267,6 +267,9 @@ impl Core {
                 gone.push(*failed);
                 continue;
             };
+            if !step.tx.send_again(&failed.0, step.now_ms)? {
+                continue;
+            }
             // A session in which a body did not open is not used for sending again: whoever planted a session with a
             // high generation would otherwise own the conversation for ever.
             let sessions = self.sessions.with(step.tx, contact.account, device)?;

@@ -146,10 +146,10 @@ impl Core {
             step.tx.remove_entry(entry.entry)?;
             self.settle(step, &entry.message, Fate::UnknownUser, Some("there is no such user"))?;
         }
-        for (account, held) in step.tx.held_names()? {
+        for (identity, held) in step.tx.held_identities()? {
             if held == *name {
                 // The name that the certificate claims is nobody's: attributed to nobody.
-                let dropped = step.tx.take_held(&account)?.len();
+                let dropped = step.tx.take_held(&identity)?.len();
                 count_nobodys(step, dropped)?;
             }
         }

@@ -11,7 +11,9 @@ use sotto_proto::{
 use super::{Core, CoreError, Step, lists::Sought, sessions::OwnPrekeys};
 use crate::{
     api::Event,
-    store::{ContactRecord, Cursor, NewMessage, PinState, PrekeySlot, StoreError, WantedBody},
+    store::{
+        ClaimedIdentity, ContactRecord, Cursor, NewMessage, PinState, PrekeySlot, StoreError, WantedBody,
+    },
 };
 
 /// Unattributed rows that may wait to be healed: who floods a mailbox with junk gets no more of the screen.
@@ -59,9 +61,10 @@ impl Core {
         };
         let sender = opening.certificate().certificate();
         let (account, username) = (sender.account, sender.username.clone());
-        if step.tx.held_count(&account)? > 0 {
+        let identity = ClaimedIdentity::new(&username, &account, &sender.account_key);
+        if step.tx.held_count(&identity)? > 0 {
             // What came first from this sender is shown first.
-            return self.hold(step, account, &username, bytes, stored_ms);
+            return self.hold(step, &identity, &username, bytes, stored_ms);
         }
         match step.tx.contact_by_name(&username)? {
             Some(contact) if contact.account == account && contact.account_key == sender.account_key => {
@@ -77,25 +80,25 @@ impl Core {
                     return self.revoked(step, &envelope, &contact, stored_ms);
                 }
                 // Perhaps a device that was added since: the newest list tells.
-                self.hold(step, account, &username, bytes, stored_ms)
+                self.hold(step, &identity, &username, bytes, stored_ms)
             }
             // Unknown, or another identity under a known name: only the list served for the name can tell.
-            _ => self.hold(step, account, &username, bytes, stored_ms),
+            _ => self.hold(step, &identity, &username, bytes, stored_ms),
         }
     }
 
     fn hold(
         &mut self,
         step: &mut Step<'_, '_>,
-        account: AccountId,
+        identity: &ClaimedIdentity,
         username: &Username,
         bytes: &[u8],
         stored_ms: u64,
     ) -> Result<(), CoreError> {
-        if step.tx.held_count(&account)? >= MAILBOX_ENVELOPES {
+        if step.tx.held_count(identity)? >= MAILBOX_ENVELOPES {
             return self.damaged(step, bytes, stored_ms);
         }
-        step.tx.hold(&account, username, bytes, stored_ms)?;
+        step.tx.hold(identity, username, bytes, stored_ms)?;
         self.look_up(step, vec![Sought::Name(username.clone())]);
         Ok(())
     }
@@ -103,17 +106,17 @@ impl Core {
     /// The list served for a name is known now: envelopes that waited for it are opened, or are nobody's.
     pub(super) fn release_held(&mut self, step: &mut Step<'_, '_>, name: &Username) -> Result<(), CoreError> {
         let Some(contact) = step.tx.contact_by_name(name)? else { return Ok(()) };
-        for (account, held) in step.tx.held_names()? {
-            if held != *name {
+        let changed = contact.changed.as_ref().map(|changed| {
+            let says = changed.list();
+            ClaimedIdentity::new(&says.username, &says.account, &says.account_key)
+        });
+        for (identity, held) in step.tx.held_identities()? {
+            // What the name's new identity wrote is shown once the user has accepted it.
+            if held != *name || changed == Some(identity) {
                 continue;
             }
-            let changed = contact.changed.as_ref().map(|list| list.list().account);
-            if changed == Some(account) {
-                // The name's new identity wrote; what it wrote is shown once the user has accepted it.
-                continue;
-            }
-            for held in step.tx.take_held(&account)? {
-                self.confirm(step, &contact, account, &held.envelope, held.stored_ms)?;
+            for (envelope, stored_ms) in step.tx.take_held(&identity)? {
+                self.confirm(step, &contact, &envelope, stored_ms)?;
             }
         }
         Ok(())
@@ -123,7 +126,6 @@ impl Core {
         &mut self,
         step: &mut Step<'_, '_>,
         contact: &ContactRecord,
-        account: AccountId,
         bytes: &[u8],
         stored_ms: u64,
     ) -> Result<(), CoreError> {
@@ -131,11 +133,13 @@ impl Core {
         let Ok(opening) = open_sender(&self.me.secret, &envelope) else {
             return self.damaged(step, bytes, stored_ms);
         };
-        let device = opening.certificate().certificate().device;
-        if contact.account == account && contact.list.list().device(&device) == Some(opening.certificate()) {
+        let sender = opening.certificate().certificate();
+        let device = sender.device;
+        if contact.list.list().device(&device) == Some(opening.certificate()) {
             return self.open_envelope(step, &envelope, Sender { contact, opening }, stored_ms);
         }
-        if contact.account == account && contact.list.list().revoked(&device) {
+        let same = contact.account == sender.account && contact.account_key == sender.account_key;
+        if same && contact.list.list().revoked(&device) {
             return self.revoked(step, &envelope, contact, stored_ms);
         }
         // A certificate vouches only for itself: under this name the server serves another key, or no such device.

@@ -91,7 +91,7 @@ impl Core {
                 sought.push(Sought::Name(name));
             }
         }
-        for (_, name) in step.tx.held_names()? {
+        for (_, name) in step.tx.held_identities()? {
             sought.push(Sought::Name(name));
         }
         let mut wake_ms = self.look_up(step, sought);
@@ -109,6 +109,8 @@ impl Core {
                 continue;
             }
             wake_ms = earlier(wake_ms, self.pump_lane(step, account, user)?);
+            let waits_ms = self.lanes.get(&(account, user)).map_or(0, |lane| lane.not_before_ms);
+            wake_ms = earlier(wake_ms, Some(waits_ms).filter(|waits_ms| *waits_ms > step.now_ms));
         }
         Ok(earlier(wake_ms, Some(self.upkeep_ms)))
     }

@@ -23,7 +23,7 @@ pub use history::{NewMessage, StoredMessage};
 pub use identity::{Cursor, Identity, ServerPin};
 pub use outbox::{Copy, Entry, NewEntry};
 pub use prekey::{OwnPrekey, PrekeySlot};
-pub use resend::{HeldEnvelope, SentBody, WantedBody};
+pub use resend::{ClaimedIdentity, SentBody, WantedBody};
 
 use crate::api::{ClientError, ErrorKind};
 

@@ -2,7 +2,10 @@
 //! to ask for, receipts to send, and envelopes whose sender is not confirmed yet.
 
 use rusqlite::{Row, params};
-use sotto_proto::{AccountId, DeviceId, MessageId, SessionId, Username};
+use sha2::{Digest, Sha256};
+use sotto_proto::{
+    AccountId, AccountKey, DeviceId, MessageId, SessionId, Username, limits::DAY_MS, wire::labelled,
+};
 
 use super::{StoreError, Tx, array, column, signed, time};
 
@@ -34,18 +37,23 @@ pub struct WantedBody {
     pub session: Option<SessionId>,
 }
 
-/// An envelope whose sender is not confirmed yet.
-#[derive(Debug, Clone)]
-pub struct HeldEnvelope {
-    /// Its order.
-    pub number: i64,
-    /// The name that it claims to come from.
-    pub username: Username,
-    /// The bytes.
-    pub envelope: Vec<u8>,
-    /// When the server stored it.
-    pub stored_ms: u64,
+/// Everything that a certificate claims of its account and its signature proves: name, account id, account key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimedIdentity(pub [u8; 32]);
+
+impl ClaimedIdentity {
+    /// SHA-256 over the three.
+    pub fn new(username: &Username, account: &AccountId, key: &AccountKey) -> Self {
+        let parts: [&[u8]; 3] = [username.as_str().as_bytes(), &account.0, &key.0];
+        Self(Sha256::digest(labelled("sotto v1 claimed identity", &parts)).into())
+    }
 }
+
+/// A body is sent again at most so often: an honest device asks daily for as long as it lacks the message.
+const MAX_AGAIN: u32 = 30;
+/// And only after this time, so that a request is no lever for making others work; less than the day after which an
+/// honest device asks again.
+const AGAIN_AFTER_MS: u64 = DAY_MS / 2;
 
 fn wanted(row: &Row<'_>) -> rusqlite::Result<WantedBody> {
     Ok(WantedBody {
@@ -215,50 +223,54 @@ impl Tx<'_> {
     /// Holds an envelope until its sender is confirmed.
     pub fn hold(
         &self,
-        account: &AccountId,
+        identity: &ClaimedIdentity,
         username: &Username,
         envelope: &[u8],
         stored_ms: u64,
     ) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO held_envelope (account, username, envelope, stored_ms) VALUES (?1, ?2, ?3, ?4)",
-            params![account.0, username.as_str(), envelope, signed(stored_ms)],
+            "INSERT INTO held_envelope (identity, username, envelope, stored_ms) VALUES (?1, ?2, ?3, ?4)",
+            params![identity.0, username.as_str(), envelope, signed(stored_ms)],
         )?;
         Ok(())
     }
 
-    /// How many envelopes are held for an account's confirmation.
-    pub fn held_count(&self, account: &AccountId) -> Result<u64, StoreError> {
-        self.count("SELECT count(*) FROM held_envelope WHERE account = ?1", params![account.0])
+    /// How many envelopes are held for an identity's confirmation.
+    pub fn held_count(&self, identity: &ClaimedIdentity) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM held_envelope WHERE identity = ?1", params![identity.0])
     }
 
-    /// Names that envelopes are held for.
-    pub fn held_names(&self) -> Result<Vec<(AccountId, Username)>, StoreError> {
-        let rows = self.all("SELECT DISTINCT account, username FROM held_envelope", [], |row| {
-            Ok((AccountId(array(row, 0)?), column::<String>(row, 1)?))
+    /// Identities that envelopes are held for, with the names that they claim.
+    pub fn held_identities(&self) -> Result<Vec<(ClaimedIdentity, Username)>, StoreError> {
+        let rows = self.all("SELECT DISTINCT identity, username FROM held_envelope", [], |row| {
+            Ok((ClaimedIdentity(array(row, 0)?), column::<String>(row, 1)?))
         })?;
         rows.into_iter()
-            .map(|(account, name)| {
+            .map(|(identity, name)| {
                 let name = Username::parse(&name).map_err(|error| StoreError::Damaged(error.to_string()))?;
-                Ok((account, name))
+                Ok((identity, name))
             })
             .collect()
     }
 
-    /// Takes out the envelopes held for an account, in order.
-    pub fn take_held(&self, account: &AccountId) -> Result<Vec<HeldEnvelope>, StoreError> {
+    /// Takes out the envelopes held for an identity, in order: bytes, and when the server stored them.
+    pub fn take_held(&self, identity: &ClaimedIdentity) -> Result<Vec<(Vec<u8>, u64)>, StoreError> {
         let rows = self.all(
-            "SELECT number, username, envelope, stored_ms FROM held_envelope WHERE account = ?1 ORDER BY number",
-            params![account.0],
-            |row| Ok((column(row, 0)?, column::<String>(row, 1)?, column(row, 2)?, time(row, 3)?)),
+            "SELECT envelope, stored_ms FROM held_envelope WHERE identity = ?1 ORDER BY number",
+            params![identity.0],
+            |row| Ok((column(row, 0)?, time(row, 1)?)),
         )?;
-        self.run("DELETE FROM held_envelope WHERE account = ?1", params![account.0])?;
-        rows.into_iter()
-            .map(|(number, name, envelope, stored_ms)| {
-                let username =
-                    Username::parse(&name).map_err(|error| StoreError::Damaged(error.to_string()))?;
-                Ok(HeldEnvelope { number, username, envelope, stored_ms })
-            })
-            .collect()
+        self.run("DELETE FROM held_envelope WHERE identity = ?1", params![identity.0])?;
+        Ok(rows)
+    }
+
+    /// Notes that a message is sent again for a body that did not open; false if that was done lately or too often.
+    pub fn send_again(&self, reference: &[u8; 32], now_ms: u64) -> Result<bool, StoreError> {
+        let changed = self.run(
+            "UPDATE sent_body SET again_ms = ?2, again = again + 1
+             WHERE reference = ?1 AND again < ?3 AND (again = 0 OR again_ms <= ?4)",
+            params![reference, signed(now_ms), MAX_AGAIN, signed(now_ms.saturating_sub(AGAIN_AFTER_MS))],
+        )?;
+        Ok(changed > 0)
     }
 }
