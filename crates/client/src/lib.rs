@@ -2,6 +2,6 @@
 
 pub mod api;
 pub mod core;
-// pub mod driver;
-// pub mod setup;
+pub mod driver;
+pub mod setup;
 pub mod store;

@@ -29,7 +29,8 @@ impl Backoff {
 
     /// The connection broke or did not come about: how long to wait.
     pub(super) fn failed(&mut self, now: Instant, rng: &mut impl Rng) -> Duration {
-        let stable = self.online_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE);
+        let stable =
+            self.online_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE);
         if stable {
             self.failures = 0;
         }

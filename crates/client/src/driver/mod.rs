@@ -31,6 +31,7 @@ pub use profile::{OpenProfile, Profile};
 
 pub(crate) use clock::now_ms;
 pub(crate) use connection::Connection;
+pub(crate) use profile::off_thread;
 
 /// The operating system's generator. It fails only where the system has none, and there nothing can be done safely.
 pub(crate) fn os_rng() -> rand_core::UnwrapErr<rand::rngs::SysRng> {

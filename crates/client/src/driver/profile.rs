@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sotto_crypto::{AccountSecret, RecoveryPhrase};
 use zeroize::Zeroizing;
 
 use super::vault::Vault;
@@ -84,8 +85,9 @@ impl Profile {
     /// wrong password or damage, [`ErrorKind::LoginNeeded`] if the registration was never finished.
     pub fn unlock(self, password: &str) -> Result<OpenProfile, ClientError> {
         let mut store = self.open_store(password)?;
-        let registered = store
-            .transaction::<_, ClientError>(|tx| Ok(tx.identity()?.is_some_and(|identity| identity.registered)))?;
+        let registered = store.transaction::<_, ClientError>(|tx| {
+            Ok(tx.identity()?.is_some_and(|identity| identity.registered))
+        })?;
         if registered { Ok(OpenProfile { store, profile: self }) } else { Err(no_account()) }
     }
 
@@ -109,9 +111,12 @@ impl Profile {
     /// must be none yet.
     pub(crate) fn make_key(&self, password: &str) -> Result<(), ClientError> {
         if self.has_store() {
-            return Err(ClientError::new(ErrorKind::LocalStore, "the profile has a store but its key file is missing")
-                .cause(self.dir.display())
-                .hint("bring the file `vault` back from a copy, or use another --profile"));
+            return Err(ClientError::new(
+                ErrorKind::LocalStore,
+                "the profile has a store but its key file is missing",
+            )
+            .cause(self.dir.display())
+            .hint("bring the file `vault` back from a copy, or use another --profile"));
         }
         Vault::make(&self.dir, password)
     }
@@ -157,6 +162,18 @@ impl OpenProfile {
     pub fn dir(&self) -> &Path {
         self.profile.dir()
     }
+
+    /// The account's recovery phrase; [`ErrorKind::NotFound`] on a device that was added without it.
+    pub fn recovery_phrase(&mut self) -> Result<RecoveryPhrase, ClientError> {
+        let seed = self.store.transaction::<_, ClientError>(|tx| {
+            Ok(tx.identity()?.and_then(|identity| identity.account_seed))
+        })?;
+        let seed = seed.ok_or_else(|| {
+            ClientError::new(ErrorKind::NotFound, "this device does not hold the account's key")
+                .hint("ask on the device that the account was made on")
+        })?;
+        Ok(RecoveryPhrase::of(&AccountSecret::from_seed(&seed)))
+    }
 }
 
 /// There is no account in this profile.
@@ -183,9 +200,9 @@ fn in_use(dir: &Path, lock: &mut File) -> ClientError {
 }
 
 fn program() -> String {
-    let name = std::env::args_os().next().map_or_else(OsString::new, |path| {
-        Path::new(&path).file_name().unwrap_or_default().to_owned()
-    });
+    let name = std::env::args_os()
+        .next()
+        .map_or_else(OsString::new, |path| Path::new(&path).file_name().unwrap_or_default().to_owned());
     let name = name.to_string_lossy().replace(char::is_whitespace, "_");
     if name.is_empty() { "sotto".to_owned() } else { name }
 }

@@ -76,10 +76,12 @@ impl Vault {
         for wrap in &self.wraps {
             out.bytes(wrap);
         }
+        let bytes = out.finish();
         let new = dir.join(FILE_NEW);
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&out.finish())?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&bytes)?;
             file.sync_all()?;
             std::fs::rename(&new, Self::path(dir))
         };
@@ -132,8 +134,10 @@ mod tests {
     fn either_of_two_wraps_opens_and_every_damaged_byte_is_noticed() {
         let root = tempfile::tempdir().unwrap();
         let key = VaultKey::generate(&mut os_rng());
-        let wraps =
-            ["old", "new"].iter().map(|password| key.wrap(&mut os_rng(), password).unwrap()).collect::<Vec<_>>();
+        let wraps = ["old", "new"]
+            .iter()
+            .map(|password| key.wrap(&mut os_rng(), password).unwrap())
+            .collect::<Vec<_>>();
         Vault { wraps: wraps.clone() }.write(root.path()).unwrap();
         let vault = Vault::read(root.path()).unwrap();
         for password in ["old", "new"] {
@@ -147,7 +151,8 @@ mod tests {
         for at in 0..bytes.len() {
             let mut broken = bytes.clone();
             broken[at] ^= 1;
-            let error = Vault::decode(&broken).map_err(|error| damaged(&error)).and_then(|vault| vault.open("old"));
+            let error =
+                Vault::decode(&broken).map_err(|error| damaged(&error)).and_then(|vault| vault.open("old"));
             let error = error.err().unwrap();
             assert_eq!(error.kind, ErrorKind::LocalStore);
             assert!(error.message.contains("damaged"), "byte {at}: {}", error.message);

@@ -1,0 +1,328 @@
+//! One TLS connection with the server: frames in, frames out, kept alive, bounded in both directions.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rustls::{AlertDescription, pki_types::ServerName};
+use sotto_proto::{
+    Address,
+    frame::{ClientFrame, FrameDecoder, FrameError, RawFrame},
+    limits::{MAX_FRAME, PEER_SILENCE_MS, PING_INTERVAL_MS},
+    login::EXPORTER_LABEL,
+};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::sync::CancellationToken;
+
+use super::tls;
+use crate::api::{ClientError, ErrorKind};
+
+/// For the name to be resolved: a resolver asks three servers, for a few seconds each.
+const RESOLVE: Duration = Duration::from_secs(10);
+/// For one address to answer: two lost SYNs; an address that swallows them must not hide the next one for long.
+const CONNECT: Duration = Duration::from_secs(5);
+/// For the TLS handshake: two round trips and a signature, by a busy server.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 8;
+/// For the last bytes to leave, and the server to close too.
+const CLOSE: Duration = Duration::from_millis(1500);
+/// Frames read ahead: a whole batch of the engine.
+const FRAMES_AHEAD: usize = 64;
+/// Frames given to the writing task ahead; what is more waits with the sender.
+const WRITES_AHEAD: usize = 16;
+/// The driver's own request id: the core's stay below. Answers to it are nobody's business.
+const DRIVER_REQUEST: u32 = u32::MAX;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Error)]
+pub(crate) enum End {
+    /// The server closed it.
+    #[error("the server closed the connection")]
+    Closed,
+    /// Nothing came for two pings.
+    #[error("the server has been silent for too long")]
+    Silent,
+    /// The network.
+    #[error("{0}")]
+    Broken(String),
+    /// What came was no frame.
+    #[error("the server sent what is no frame: {0}")]
+    Frame(#[from] FrameError),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        // Whoever is killed does not say goodbye.
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Closed
+        } else {
+            Self::Broken(error.to_string())
+        }
+    }
+}
+
+impl From<End> for ClientError {
+    fn from(end: End) -> Self {
+        Self::new(ErrorKind::Unreachable, "the connection to the server was lost").cause(end)
+    }
+}
+
+/// A TLS session. Whose it is, its first frame has to show.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// DER SubjectPublicKeyInfo of the certificate that the server showed.
+    pub(crate) spki: Vec<u8>,
+    /// 32 bytes exported from the session, for login signatures.
+    pub(crate) exporter: [u8; 32],
+    frames: mpsc::Receiver<Result<RawFrame, End>>,
+    writes: mpsc::Sender<Vec<u8>>,
+    heard: Arc<AtomicU64>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Connection {
+    /// Connects to the first of the server's addresses that answers and speaks the protocol.
+    pub(crate) async fn open(server: &Address) -> Result<Self, ClientError> {
+        let unreachable = |cause: String| {
+            ClientError::new(
+                ErrorKind::Unreachable,
+                format!("the server {} does not answer", server.host_port()),
+            )
+            .cause(cause)
+        };
+        let resolved = timeout(RESOLVE, tokio::net::lookup_host((server.host.as_str(), server.port)))
+            .await
+            .map_err(|_| unreachable("its name could not be resolved in time".to_owned()))?
+            .map_err(|error| unreachable(error.to_string()))?;
+        let mut last = unreachable("its name has no address".to_owned());
+        for address in resolved.take(MAX_ADDRESSES) {
+            last = match Self::to(server, address).await {
+                Ok(connection) => return Ok(connection),
+                Err(Refused::Network(cause)) => unreachable(format!("{address}: {cause}")),
+                Err(Refused::Protocol(error)) => error,
+            };
+        }
+        Err(last)
+    }
+
+    async fn to(server: &Address, address: SocketAddr) -> Result<Self, Refused> {
+        let bug = |error: rustls::Error| {
+            Refused::Protocol(ClientError::new(ErrorKind::Bug, "TLS cannot be set up").cause(error))
+        };
+        let network = |error: io::Error| Refused::Network(error.to_string());
+        let late = |_| Refused::Network("no answer in time".to_owned());
+        let tcp = timeout(CONNECT, TcpStream::connect(address)).await.map_err(late)?.map_err(network)?;
+        tcp.set_nodelay(true).map_err(network)?;
+        // The name is for the server's eyes only; where the host is not one, the address takes its place.
+        let name =
+            ServerName::try_from(server.host.clone()).unwrap_or(ServerName::IpAddress(address.ip().into()));
+        let connector = TlsConnector::from(tls::config().map_err(bug)?);
+        let tls = timeout(HANDSHAKE, connector.connect(name, tcp))
+            .await
+            .map_err(late)?
+            .map_err(not_sotto(server))?;
+        let (_, session) = tls.get_ref();
+        if session.alpn_protocol() != Some(tls::ALPN) {
+            return Err(Refused::Protocol(stranger(server, "it does not speak sotto/1")));
+        }
+        let certificate = session
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .ok_or_else(|| Refused::Protocol(stranger(server, "it shows no certificate")))?;
+        let spki = tls::spki(certificate).map_err(|error| Refused::Protocol(stranger(server, error)))?;
+        let exporter = session.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(bug)?;
+        Ok(Self::run(tls, spki, exporter))
+    }
+
+    fn run(tls: TlsStream<TcpStream>, spki: Vec<u8>, exporter: [u8; 32]) -> Self {
+        let (reading, writing) = tokio::io::split(tls);
+        let (frames_in, frames) = mpsc::channel(FRAMES_AHEAD);
+        let (writes, writes_out) = mpsc::channel(WRITES_AHEAD);
+        let stop = CancellationToken::new();
+        let heard = Arc::new(AtomicU64::new(0));
+        let mut tasks = JoinSet::new();
+        tasks.spawn({
+            let (stop, heard) = (stop.clone(), heard.clone());
+            async move {
+                let end = tokio::select! {
+                    end = read(reading, &frames_in, &heard) => end,
+                    () = stop.cancelled() => return,
+                };
+                // Nobody listens any more if this fails.
+                let _ = frames_in.send(Err(end)).await;
+            }
+        });
+        tasks.spawn({
+            let stop = stop.clone();
+            async move {
+                let broken = tokio::select! {
+                    done = write(writing, writes_out) => done.is_err(),
+                    () = stop.cancelled() => return,
+                };
+                if broken {
+                    // The reading task would notice only after the silence limit.
+                    stop.cancel();
+                }
+            }
+        });
+        Self { spki, exporter, frames, writes, heard, stop, tasks }
+    }
+
+    /// The next frame. After an error there is no other. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<RawFrame, End> {
+        self.frames.recv().await.unwrap_or_else(|| Err(End::Broken("sending failed".to_owned())))
+    }
+
+    /// What has arrived already, without waiting.
+    pub(crate) fn try_next(&mut self) -> Option<Result<RawFrame, End>> {
+        self.frames.try_recv().ok()
+    }
+
+    /// Where encoded frames go; a full channel means that the server reads too slowly.
+    pub(crate) fn writes(&self) -> mpsc::Sender<Vec<u8>> {
+        self.writes.clone()
+    }
+
+    /// Sends a frame, after those before it.
+    pub(crate) async fn send(&self, request: u32, frame: &ClientFrame) -> Result<(), ClientError> {
+        let bytes = frame
+            .encode(request)
+            .map_err(|error| ClientError::new(ErrorKind::Bug, "a frame cannot be encoded").cause(error))?;
+        self.writes.send(bytes).await.map_err(|_| End::Closed.into())
+    }
+
+    /// A count that rises whenever something arrives.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Lets what was given to [`Self::writes`] leave, then `rest`; says goodbye, and waits a little for the server to
+    /// close.
+    pub(crate) async fn close(self, rest: impl IntoIterator<Item = Vec<u8>>) {
+        let Self { mut frames, writes, stop, mut tasks, .. } = self;
+        let goodbye = async {
+            for frame in rest {
+                if writes.send(frame).await.is_err() {
+                    break;
+                }
+            }
+            if let Ok(bye) = ClientFrame::Bye.encode(DRIVER_REQUEST) {
+                // A connection that is broken already needs no goodbye.
+                let _ = writes.send(bye).await;
+            }
+            drop(writes);
+            // Reading on until the server closes keeps a reset from overtaking the last frames.
+            while let Some(Ok(_)) = frames.recv().await {}
+        };
+        if timeout(CLOSE, goodbye).await.is_err() {
+            tracing::debug!("the server did not close in time");
+        }
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Why one address would not do.
+enum Refused {
+    Network(String),
+    Protocol(ClientError),
+}
+
+fn stranger(server: &Address, cause: impl std::fmt::Display) -> ClientError {
+    ClientError::new(
+        ErrorKind::Unreachable,
+        format!("what answers at {} is no Sotto server", server.host_port()),
+    )
+    .cause(cause)
+    .hint("check host and port")
+}
+
+fn not_sotto(server: &Address) -> impl Fn(io::Error) -> Refused {
+    |error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            let message = format!("the server at {} does not speak sotto/1", server.host_port());
+            Refused::Protocol(
+                ClientError::new(ErrorKind::Version, message)
+                    .hint("update sotto, or ask the server's operator to"),
+            )
+        }
+        Some(tls) => Refused::Protocol(stranger(server, tls)),
+        None => Refused::Network(error.to_string()),
+    }
+}
+
+async fn read(
+    mut tls: ReadHalf<TlsStream<TcpStream>>,
+    frames: &mpsc::Sender<Result<RawFrame, End>>,
+    heard: &AtomicU64,
+) -> End {
+    // What comes before the chain is from nobody yet, but a chain alone may be longer than other early frames.
+    let mut decoder = FrameDecoder::new(MAX_FRAME);
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = match timeout(Duration::from_millis(PEER_SILENCE_MS), tls.read(&mut buffer)).await {
+            Err(_) => return End::Silent,
+            Ok(Err(error)) => return error.into(),
+            Ok(Ok(0)) => return End::Closed,
+            Ok(Ok(read)) => read,
+        };
+        heard.fetch_add(1, Ordering::Relaxed);
+        decoder.push(buffer.get(..read).unwrap_or_default());
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) if frame.request == DRIVER_REQUEST => {}
+                Ok(Some(frame)) => {
+                    if frames.send(Ok(frame)).await.is_err() {
+                        return End::Closed;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => return error.into(),
+            }
+        }
+    }
+}
+
+/// Writes until the channel is closed. A write that does not get on for as long as a silent peer is given ends it.
+async fn write(
+    mut tls: WriteHalf<TlsStream<TcpStream>>,
+    mut frames: mpsc::Receiver<Vec<u8>>,
+) -> Result<(), End> {
+    let stalled = Duration::from_millis(PEER_SILENCE_MS);
+    let ping = ClientFrame::Ping.encode(DRIVER_REQUEST).map_err(FrameError::from)?;
+    loop {
+        let frame = match timeout(Duration::from_millis(PING_INTERVAL_MS), frames.recv()).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(_) => ping.clone(),
+        };
+        let mut next = Some(frame);
+        while let Some(frame) = next {
+            timeout(stalled, tls.write_all(&frame)).await.map_err(|_| End::Silent)??;
+            next = frames.try_recv().ok();
+        }
+        timeout(stalled, tls.flush()).await.map_err(|_| End::Silent)??;
+    }
+    Ok(timeout(stalled, tls.shutdown()).await.map_err(|_| End::Silent)??)
+}
+
+/// A ping of the driver's own, whose answer is dropped.
+pub(super) fn ping() -> Option<Vec<u8>> {
+    ClientFrame::Ping.encode(DRIVER_REQUEST).ok()
+}

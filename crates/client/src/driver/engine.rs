@@ -1,0 +1,109 @@
+//! The thread that owns the store and the core. Each batch of inputs is one transaction; what the core wants done
+//! comes back only after that transaction is on stable storage.
+
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{now_ms, os_rng};
+use crate::{
+    api::{ClientError, ErrorKind},
+    core::{Core, CoreOptions, Input, Output},
+    store::LocalStore,
+};
+
+/// What a batch came to.
+pub(super) type Done = Result<Vec<Output>, ClientError>;
+
+/// A handle on the thread. One batch is under way at a time, so neither channel ever holds more than one.
+#[derive(Debug)]
+pub(super) struct Engine {
+    batches: mpsc::Sender<Vec<Input>>,
+    done: mpsc::Receiver<Done>,
+    thread: JoinHandle<()>,
+}
+
+impl Engine {
+    /// Opens the core over the store, in a thread of its own.
+    pub(super) async fn start(store: LocalStore, options: CoreOptions) -> Result<Self, ClientError> {
+        let (batches, batches_out) = mpsc::channel(1);
+        let (done_in, done) = mpsc::channel(1);
+        let (opened_in, opened) = oneshot::channel();
+        let run = move || {
+            let mut store = store;
+            let mut core = match store.transaction(|tx| Core::open(tx, options)) {
+                Ok(core) => core,
+                Err(error) => {
+                    // Whoever asked is gone if this fails.
+                    let _ = opened_in.send(Err(error.into()));
+                    return;
+                }
+            };
+            let _ = opened_in.send(Ok(()));
+            work(&mut store, &mut core, batches_out, &done_in);
+        };
+        let thread = std::thread::Builder::new()
+            .name("sotto-store".to_owned())
+            .spawn(run)
+            .map_err(|error| ClientError::new(ErrorKind::Bug, "no thread can be started").cause(error))?;
+        match opened.await {
+            Ok(Ok(())) => Ok(Self { batches, done, thread }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(ended()),
+        }
+    }
+
+    /// Begins a batch. Only when the one before is done.
+    pub(super) fn begin(&mut self, batch: Vec<Input>) -> Result<(), ClientError> {
+        self.batches.try_send(batch).map_err(|_| ended())
+    }
+
+    /// What the batch came to. Cancel safe; pending while none is under way.
+    pub(super) async fn done(&mut self) -> Done {
+        self.done.recv().await.unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Ends the thread: the store is closed when this returns.
+    pub(super) async fn stop(self) {
+        let Self { batches, mut done, thread } = self;
+        drop(batches);
+        // The channel closes when the thread has dropped everything it owns.
+        while done.recv().await.is_some() {}
+        if thread.join().is_err() {
+            tracing::error!("the store's thread panicked");
+        }
+    }
+}
+
+fn work(
+    store: &mut LocalStore,
+    core: &mut Core,
+    mut batches: mpsc::Receiver<Vec<Input>>,
+    done: &mpsc::Sender<Done>,
+) {
+    while let Some(batch) = batches.blocking_recv() {
+        let result = commit(store, core, batch);
+        let failed = result.is_err();
+        // After a failure the core no longer knows what is on disk: only opening the profile anew is sound.
+        if done.blocking_send(result).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn commit(store: &mut LocalStore, core: &mut Core, batch: Vec<Input>) -> Done {
+    let now_ms = now_ms();
+    let mut out = Vec::new();
+    store.transaction(|tx| {
+        let mut rng = os_rng();
+        for input in batch {
+            core.handle(now_ms, &mut rng, tx, input, &mut out)?;
+        }
+        core.flush(now_ms, &mut rng, tx, &mut out)
+    })?;
+    Ok(out)
+}
+
+fn ended() -> ClientError {
+    ClientError::new(ErrorKind::Bug, "the store's thread ended early")
+}

@@ -1,0 +1,547 @@
+//! The loop between the core, the connection and the faces.
+//!
+//! All inputs that are there become one batch; while the engine commits it, the next one gathers. A batch's outputs
+//! are performed before the next batch begins, so what the core sends can never reach another connection than the one
+//! it was meant for: a new one is made only after the core has been told that the old one is gone.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use sotto_proto::{
+    Address,
+    frame::{ClientFrame, RawFrame},
+};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    backoff::Backoff,
+    clock::{SleepWatch, now_ms},
+    connection::{Connection, End, ping},
+    engine::{Done, Engine},
+    events::{Notice, State},
+    os_rng,
+    profile::Profile,
+};
+use crate::{
+    api::{ClientError, Command, Connection as Standing, ErrorKind, Event, Reply},
+    core::{CommandId, Input, Output},
+};
+
+/// Inputs in one transaction: one sync for many, and still a short time between two answers.
+pub(super) const BATCH: usize = 64;
+/// Bytes that may wait for a server that reads too slowly before nothing more is read from it.
+const BACKLOG: usize = 4 * 1024 * 1024;
+/// Between two looks at the clocks: how late a wake-up can be after the machine slept.
+const LOOK: Duration = Duration::from_secs(15);
+/// For the server to say anything after the machine slept, before the connection is taken to be dead.
+const PROBE: Duration = Duration::from_secs(10);
+/// Between two ticks of the core, at least.
+const TICK: Duration = Duration::from_millis(20);
+
+/// The answer to a command.
+pub(super) type Outcome = Result<Reply, ClientError>;
+
+/// What the loop is asked.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// For the core.
+    Command(Command, Answer),
+    /// A face came that wants a connection: try now if a wait is under way. Answered when the state shows it.
+    Connect(oneshot::Sender<()>),
+}
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// To a face in this process.
+    Here(oneshot::Sender<Outcome>),
+    /// To a face on the local socket, under its own number; its place in the row of answers is taken already.
+    Socket(u64, mpsc::OwnedPermit<(u64, Outcome)>),
+}
+
+impl Answer {
+    pub(super) fn give(self, outcome: Outcome) {
+        // A face that has gone needs no answer.
+        match self {
+            Self::Here(to) => drop(to.send(outcome)),
+            Self::Socket(number, to) => drop(to.send((number, outcome))),
+        }
+    }
+}
+
+/// The connection, from the loop's side.
+enum Link {
+    /// None; the next attempt is at this time.
+    Waiting(Instant),
+    /// An attempt is under way.
+    Dialing(oneshot::Receiver<Result<Connection, ClientError>>),
+    /// TLS stands.
+    Up(Up),
+    /// None, and none is wanted.
+    Parked,
+}
+
+struct Up {
+    connection: Connection,
+    writes: mpsc::Sender<Vec<u8>>,
+    backlog: VecDeque<Vec<u8>>,
+    backlog_bytes: usize,
+    /// After a sleep: what had been heard then, and until when more has to come.
+    probe: Option<(u64, Instant)>,
+}
+
+/// Whether the core knows that the connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Yes,
+    /// It stands in the inbox.
+    Waiting,
+    /// It is in the batch under way.
+    UnderWay,
+}
+
+/// What wakes the loop.
+enum Wake {
+    Stop,
+    Done(Done),
+    Request(Option<Request>),
+    Dialed(Result<Connection, ClientError>),
+    Frame(Result<RawFrame, End>),
+    Room,
+    Time,
+}
+
+/// The channels to the faces.
+pub(super) struct Faces {
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) events: broadcast::Sender<Notice>,
+    pub(super) state: watch::Sender<State>,
+    pub(super) stop: CancellationToken,
+}
+
+pub(super) struct Driver {
+    engine: Engine,
+    server: Address,
+    faces: Faces,
+    link: Link,
+    told: Told,
+    backoff: Backoff,
+    inbox: VecDeque<Input>,
+    busy: bool,
+    answers: HashMap<CommandId, Answer>,
+    next_command: u64,
+    wake_ms: Option<u64>,
+    /// No tick before this.
+    ticked: Instant,
+    publishing: Option<u32>,
+    sleep: SleepWatch,
+    /// Dials and closes under way: awaited at the end, so that no task outlives the client.
+    tasks: JoinSet<()>,
+}
+
+impl Driver {
+    pub(super) fn new(engine: Engine, server: Address, faces: Faces, offline: bool) -> Self {
+        let now = Instant::now();
+        let mut driver = Self {
+            engine,
+            server,
+            faces,
+            link: Link::Parked,
+            told: Told::Yes,
+            backoff: Backoff::default(),
+            // The first batch lets the core do what is due at the start.
+            inbox: VecDeque::from([Input::Tick]),
+            busy: false,
+            answers: HashMap::new(),
+            next_command: 0,
+            wake_ms: None,
+            ticked: now,
+            publishing: None,
+            sleep: SleepWatch::new(now_ms(), now),
+            tasks: JoinSet::new(),
+        };
+        if offline {
+            let error = ClientError::new(ErrorKind::Unreachable, "no connection was asked for");
+            driver.stand(Standing::Offline { error, retry_in_ms: None });
+        } else {
+            driver.link = Link::Waiting(now);
+        }
+        driver
+    }
+
+    /// Runs until it is told to stop or the store fails. The profile is free when this returns.
+    pub(super) async fn run(mut self, profile: Profile) {
+        let error = match self.turn().await {
+            Ok(()) => ClientError::new(ErrorKind::Interrupted, "the client was closed"),
+            Err(error) => {
+                tracing::error!(%error, "the client stops");
+                self.publish(Event::Stopped(error.clone()));
+                error
+            }
+        };
+        self.finish(error).await;
+        drop(profile);
+    }
+
+    async fn turn(&mut self) -> Result<(), ClientError> {
+        loop {
+            self.advance()?;
+            match self.wake().await {
+                Wake::Stop | Wake::Request(None) => return Ok(()),
+                Wake::Done(done) => self.perform(done?),
+                Wake::Request(Some(request)) => self.request(request),
+                Wake::Dialed(dialed) => self.dialed(dialed),
+                Wake::Frame(frame) => self.frames(frame),
+                // The rest happens in `advance`.
+                Wake::Room | Wake::Time => {}
+            }
+        }
+    }
+
+    /// Does what time and the state ask for, before the next wait.
+    fn advance(&mut self) -> Result<(), ClientError> {
+        let now = Instant::now();
+        if self.sleep.jumped(now_ms(), now) {
+            self.slept(now);
+        }
+        if let Link::Up(Up { connection, probe: Some((heard, until)), .. }) = &self.link
+            && connection.heard() == *heard
+            && now >= *until
+        {
+            self.lost(&End::Silent.into(), true);
+        }
+        if self.wake_ms.is_some_and(|wake_ms| wake_ms <= now_ms()) && now >= self.ticked + TICK {
+            self.wake_ms = None;
+            self.ticked = now;
+            self.inbox.push_back(Input::Tick);
+        }
+        if let Link::Waiting(until) = self.link
+            && self.told == Told::Yes
+            && now >= until
+        {
+            self.dial();
+        }
+        if !self.busy && !self.inbox.is_empty() {
+            if self.told == Told::Waiting {
+                self.told = Told::UnderWay;
+            }
+            self.engine.begin(self.inbox.drain(..).collect())?;
+            self.busy = true;
+        }
+        self.feed();
+        Ok(())
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let sleep = self.sleep_for();
+        let more = self.inbox.len() < BATCH;
+        let busy = self.busy;
+        let Self { engine, faces, link, .. } = self;
+        let (reading, blocked) = match link {
+            Link::Up(up) => (more && up.backlog_bytes <= BACKLOG, !up.backlog.is_empty()),
+            _ => (false, false),
+        };
+        let network = async {
+            match link {
+                Link::Dialing(dialed) => Wake::Dialed(dialed.await.unwrap_or_else(|_| {
+                    Err(ClientError::new(ErrorKind::Bug, "the attempt to connect ended early"))
+                })),
+                Link::Up(up) => tokio::select! {
+                    frame = up.connection.next(), if reading => Wake::Frame(frame),
+                    // A closed channel shows as the end of the frames.
+                    _ = up.writes.reserve(), if blocked && !up.writes.is_closed() => Wake::Room,
+                    else => std::future::pending().await,
+                },
+                Link::Waiting(_) | Link::Parked => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = faces.stop.cancelled() => Wake::Stop,
+            done = engine.done(), if busy => Wake::Done(done),
+            request = faces.requests.recv(), if more => Wake::Request(request),
+            wake = network => wake,
+            () = tokio::time::sleep(sleep) => Wake::Time,
+        }
+    }
+
+    fn sleep_for(&self) -> Duration {
+        let now = Instant::now();
+        let mut sleep = LOOK;
+        if let Some(wake_ms) = self.wake_ms {
+            let due = Duration::from_millis(wake_ms.saturating_sub(now_ms()));
+            sleep = sleep.min(due.max((self.ticked + TICK).saturating_duration_since(now)));
+        }
+        match &self.link {
+            Link::Waiting(until) if self.told == Told::Yes => sleep.min(until.saturating_duration_since(now)),
+            Link::Up(Up { probe: Some((_, until)), .. }) => sleep.min(until.saturating_duration_since(now)),
+            _ => sleep,
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Command(Command::Connection, answer) => {
+                let standing = self.faces.state.borrow().connection.clone();
+                answer.give(Ok(Reply::Connection(standing)));
+            }
+            Request::Command(command, answer) => {
+                self.next_command += 1;
+                let id = CommandId(self.next_command);
+                self.answers.insert(id, answer);
+                self.inbox.push_back(Input::Command(id, command));
+            }
+            Request::Connect(answer) => {
+                let asked_for = self.faces.state.borrow().failure().is_some_and(|error| {
+                    // What only a person can mend is not tried again because somebody looks.
+                    matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Limit)
+                });
+                if asked_for && matches!(self.link, Link::Waiting(_) | Link::Parked) {
+                    self.link = Link::Waiting(Instant::now());
+                    self.stand(Standing::Connecting);
+                }
+                // The face has gone if this fails.
+                let _ = answer.send(());
+            }
+        }
+    }
+
+    fn perform(&mut self, outputs: Vec<Output>) {
+        self.busy = false;
+        if self.told == Told::UnderWay {
+            self.told = Told::Yes;
+        }
+        for output in outputs {
+            match output {
+                Output::Send { request, frame } => self.send(request, &frame),
+                Output::Reply(id, outcome) => {
+                    let outcome = outcome.map(|reply| self.with_standing(reply));
+                    if let Some(answer) = self.answers.remove(&id) {
+                        answer.give(outcome);
+                    }
+                }
+                Output::Event(Event::Connection(Standing::Online)) => {
+                    self.backoff.online(Instant::now());
+                    self.stand(Standing::Online);
+                }
+                // How the connection stands otherwise is for this loop to say.
+                Output::Event(Event::Connection(_)) => {}
+                Output::Event(event) => self.publish(event),
+                Output::Close { error, reconnect } => self.lost(&error, reconnect),
+                Output::WakeAt(wake_ms) => self.wake_ms = Some(wake_ms),
+            }
+        }
+    }
+
+    /// The core does not know why there is no connection; this loop does.
+    fn with_standing(&self, reply: Reply) -> Reply {
+        match reply {
+            Reply::Whoami(mut whoami) => {
+                whoami.connection = self.faces.state.borrow().connection.clone();
+                Reply::Whoami(whoami)
+            }
+            reply => reply,
+        }
+    }
+
+    fn send(&mut self, request: u32, frame: &ClientFrame) {
+        // Without a connection the core is about to learn so, and sends again when there is one.
+        let Link::Up(up) = &mut self.link else { return };
+        match frame.encode(request) {
+            Ok(bytes) => {
+                up.backlog_bytes += bytes.len();
+                up.backlog.push_back(bytes);
+            }
+            Err(cause) => {
+                let error = ClientError::new(ErrorKind::Bug, format!("a {} cannot be encoded", frame.name()));
+                self.lost(&error.cause(cause), false);
+                return;
+            }
+        }
+        if matches!(frame, ClientFrame::PublishKeys(_)) {
+            self.publishing = Some(request);
+            self.faces.state.send_modify(|state| state.publishing = true);
+        }
+    }
+
+    /// Gives the writing task what it has room for.
+    fn feed(&mut self) {
+        let Link::Up(up) = &mut self.link else { return };
+        while let Some(frame) = up.backlog.pop_front() {
+            let length = frame.len();
+            match up.writes.try_send(frame) {
+                Ok(()) => up.backlog_bytes -= length,
+                Err(mpsc::error::TrySendError::Full(frame)) => {
+                    up.backlog.push_front(frame);
+                    return;
+                }
+                // The end of the frames says why.
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    up.backlog.clear();
+                    up.backlog_bytes = 0;
+                }
+            }
+        }
+    }
+
+    fn frames(&mut self, first: Result<RawFrame, End>) {
+        let mut next = Some(first);
+        while let Some(frame) = next {
+            match frame {
+                Ok(frame) => {
+                    if self.publishing == Some(frame.request) {
+                        self.publishing = None;
+                        self.faces.state.send_modify(|state| state.publishing = false);
+                    }
+                    self.inbox.push_back(Input::Frame(frame));
+                }
+                Err(end) => return self.lost(&end.into(), true),
+            }
+            next = match &mut self.link {
+                Link::Up(up) if self.inbox.len() < BATCH => up.connection.try_next(),
+                _ => None,
+            };
+        }
+    }
+
+    fn dial(&mut self) {
+        let (answer, dialed) = oneshot::channel();
+        let server = self.server.clone();
+        let stop = self.faces.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                // The loop has gone if this fails.
+                result = Connection::open(&server) => drop(answer.send(result)),
+                () = stop.cancelled() => {}
+            }
+        });
+        self.link = Link::Dialing(dialed);
+        self.stand(Standing::Connecting);
+    }
+
+    fn dialed(&mut self, dialed: Result<Connection, ClientError>) {
+        // Ended tasks are collected here and at the end.
+        while self.tasks.try_join_next().is_some() {}
+        match dialed {
+            Ok(connection) => {
+                self.inbox.push_back(Input::Connected {
+                    spki: connection.spki.clone(),
+                    exporter: connection.exporter,
+                });
+                let writes = connection.writes();
+                self.link = Link::Up(Up {
+                    connection,
+                    writes,
+                    backlog: VecDeque::new(),
+                    backlog_bytes: 0,
+                    probe: None,
+                });
+            }
+            Err(error) => self.retry_later(&error),
+        }
+    }
+
+    /// The connection is gone, or has to go.
+    fn lost(&mut self, error: &ClientError, reconnect: bool) {
+        if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Parked) {
+            let Up { connection, writes, backlog, .. } = up;
+            drop(writes);
+            // What the core sent before it closed leaves first.
+            self.tasks.spawn(connection.close(backlog));
+            self.inbox.retain(|input| !matches!(input, Input::Frame(_) | Input::Connected { .. }));
+            self.inbox.push_back(Input::Disconnected);
+            self.told = Told::Waiting;
+        }
+        self.publishing = None;
+        self.faces.state.send_modify(|state| {
+            state.drained = false;
+            state.publishing = false;
+        });
+        if reconnect {
+            self.retry_later(error);
+        } else {
+            self.stand(Standing::Offline { error: error.clone(), retry_in_ms: None });
+        }
+    }
+
+    fn retry_later(&mut self, error: &ClientError) {
+        let now = Instant::now();
+        let wait = self.backoff.failed(now, &mut os_rng());
+        self.link = Link::Waiting(now + wait);
+        let retry_in_ms = u64::try_from(wait.as_millis()).ok();
+        self.stand(Standing::Offline { error: error.clone(), retry_in_ms });
+    }
+
+    /// The machine slept, or its clock was set.
+    fn slept(&mut self, now: Instant) {
+        match &mut self.link {
+            Link::Waiting(until) => {
+                self.backoff.reset();
+                *until = now;
+            }
+            Link::Up(up) if up.probe.is_none() => {
+                up.probe = Some((up.connection.heard(), now + PROBE));
+                up.backlog.extend(ping());
+            }
+            _ => {}
+        }
+    }
+
+    fn stand(&self, standing: Standing) {
+        let changed = self.faces.state.send_if_modified(|state| {
+            let changed = state.connection != standing;
+            state.connection.clone_from(&standing);
+            changed
+        });
+        if changed {
+            // Nobody listens if this fails.
+            let _ = self.faces.events.send(Notice::Event(Event::Connection(standing)));
+        }
+    }
+
+    fn publish(&self, event: Event) {
+        if event == Event::Drained {
+            self.faces.state.send_modify(|state| state.drained = true);
+        }
+        // Nobody listens if this fails.
+        let _ = self.faces.events.send(Notice::Event(event));
+    }
+
+    /// Finishes what was begun: the batch under way, its outputs, the last frames, the tasks, the store's thread.
+    async fn finish(mut self, error: ClientError) {
+        if self.busy
+            && let Ok(outputs) = self.engine.done().await
+        {
+            self.perform(outputs);
+        }
+        self.feed();
+        for (_, answer) in self.answers.drain() {
+            answer.give(Err(error.clone()));
+        }
+        self.faces.requests.close();
+        while let Ok(request) = self.faces.requests.try_recv() {
+            if let Request::Command(_, answer) = request {
+                answer.give(Err(error.clone()));
+            }
+        }
+        if let Link::Up(Up { connection, writes, backlog, .. }) =
+            std::mem::replace(&mut self.link, Link::Parked)
+        {
+            drop(writes);
+            connection.close(backlog).await;
+        }
+        while self.tasks.join_next().await.is_some() {}
+        self.engine.stop().await;
+        self.faces.state.send_modify(|state| {
+            if !matches!(state.connection, Standing::Offline { .. }) {
+                state.connection = Standing::Offline { error: error.clone(), retry_in_ms: None };
+            }
+            state.ended = Some(error);
+        });
+    }
+}

@@ -1,0 +1,217 @@
+//! The owner's side of the local socket: each face that connects is served by a task of its own, through the same
+//! requests that a face in this process makes.
+
+use std::{
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{broadcast, mpsc, oneshot, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    events::{Notice, State},
+    local::{self, MAX_ANSWER, MAX_REQUEST, OPEN_REQUESTS, ToFace, ToOwner, VERSION},
+    profile::file_error,
+    run::{Answer, Outcome, Request},
+};
+use crate::api::{ClientError, ErrorKind};
+
+/// Faces at a time: far above what one person starts, below what a runaway script can.
+const FACES: usize = 64;
+/// For a face to say hello, or to take what it is sent.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the owner, when it ends, goes on for commands that are under way.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Listens. What lies there is stale, for this process has the profile's lock.
+pub(super) fn bind(dir: &Path) -> Result<UnixListener, ClientError> {
+    let bind = || -> io::Result<UnixListener> {
+        let (_folder, path) = local::socket_path(dir)?;
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(listener)
+    };
+    bind().map_err(|error| file_error("listen in", dir, &error))
+}
+
+/// Serves faces until it is stopped.
+pub(super) struct Server {
+    pub(super) dir: PathBuf,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) events: broadcast::WeakSender<Notice>,
+    pub(super) state: watch::Receiver<State>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Server {
+    /// Returns when no face is served any more.
+    pub(super) async fn run(self, listener: UnixListener) {
+        let mut faces = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                Some(_) = faces.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) if is_own(&stream) => {
+                        let full = faces.len() >= FACES;
+                        faces.spawn(self.face(stream, full));
+                    }
+                    Ok(_) => tracing::warn!("another user reached for the local socket"),
+                    Err(error) => {
+                        // Out of file descriptors: others have to close theirs first.
+                        tracing::warn!(%error, "local socket");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        if let Ok((_folder, path)) = local::socket_path(&self.dir) {
+            // A stale file does no harm.
+            let _ = std::fs::remove_file(path);
+        }
+        while faces.join_next().await.is_some() {}
+    }
+
+    fn face(&self, stream: UnixStream, full: bool) -> impl Future<Output = ()> + 'static {
+        let (requests, stop) = (self.requests.clone(), self.stop.clone());
+        let (events, state) = (self.events.upgrade().map(|events| events.subscribe()), self.state.clone());
+        async move {
+            let Some(events) = events else { return };
+            let (mut reading, mut writing) = stream.into_split();
+            if full {
+                let error = ClientError::new(ErrorKind::Limit, "too many programs use this profile at once");
+                say(&mut writing, &ToFace::Refused(error)).await;
+                return;
+            }
+            if !hello(&mut reading, &mut writing, &requests, &state).await {
+                return;
+            }
+            let (answers, answers_out) = mpsc::channel(OPEN_REQUESTS);
+            let hung_up = CancellationToken::new();
+            let speak = speak(writing, answers_out, events, state, hung_up.clone());
+            let listen = async {
+                tokio::select! {
+                    () = listen(reading, requests, answers) => {}
+                    () = stop.cancelled() => {}
+                }
+                hung_up.cancel();
+            };
+            tokio::join!(listen, speak);
+        }
+    }
+}
+
+/// Whether the peer is of the same user; the folder's rights say so already.
+fn is_own(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw())
+}
+
+async fn say(to: &mut OwnedWriteHalf, message: &ToFace) -> bool {
+    matches!(timeout(PATIENCE, local::send(to, message, MAX_ANSWER)).await, Ok(Ok(())))
+}
+
+async fn hello(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    requests: &mpsc::Sender<Request>,
+    state: &watch::Receiver<State>,
+) -> bool {
+    match timeout(PATIENCE, local::receive::<ToOwner>(from, MAX_REQUEST)).await {
+        Ok(Ok(Some(ToOwner::Hello { version: VERSION, offline }))) => {
+            if !offline {
+                let (answer, tried) = oneshot::channel();
+                if requests.send(Request::Connect(answer)).await.is_err() || tried.await.is_err() {
+                    return false;
+                }
+            }
+            let now = state.borrow().clone();
+            say(to, &ToFace::Hello(now)).await
+        }
+        Ok(Ok(Some(_)) | Err(_)) => {
+            let error = ClientError::new(ErrorKind::Version, "another version of sotto owns this profile")
+                .hint("end that program, and run the command again");
+            say(to, &ToFace::Refused(error)).await;
+            false
+        }
+        Ok(Ok(None)) | Err(_) => false,
+    }
+}
+
+/// Takes commands, no more than the answers have room for: a place is taken for each answer before the command is.
+async fn listen(
+    mut from: OwnedReadHalf,
+    requests: mpsc::Sender<Request>,
+    answers: mpsc::Sender<(u64, Outcome)>,
+) {
+    while let Ok(Some(ToOwner::Command(number, command))) = local::receive(&mut from, MAX_REQUEST).await {
+        let Ok(place) = answers.clone().reserve_owned().await else { return };
+        let answer = Answer::Socket(number, place);
+        if requests.send(Request::Command(command, answer)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends answers, events and states until the face hangs up and every command under way is answered.
+async fn speak(
+    mut to: OwnedWriteHalf,
+    mut answers: mpsc::Receiver<(u64, Outcome)>,
+    mut events: broadcast::Receiver<Notice>,
+    mut state: watch::Receiver<State>,
+    hung_up: CancellationToken,
+) {
+    loop {
+        let message = tokio::select! {
+            biased;
+            Some((number, outcome)) = answers.recv() => ToFace::Answer(number, outcome),
+            event = events.recv() => match event {
+                Ok(Notice::Event(event)) => ToFace::Event(event),
+                Ok(Notice::Lagged) | Err(broadcast::error::RecvError::Lagged(_)) => ToFace::Lagged,
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            changed = state.changed() => match changed {
+                Ok(()) => ToFace::State(state.borrow_and_update().clone()),
+                Err(_) => return,
+            },
+            () = hung_up.cancelled() => break,
+        };
+        if !deliver(&mut to, message).await {
+            return;
+        }
+    }
+    // The senders of answers are dropped with the last command under way.
+    while let Ok(Some((number, outcome))) = timeout(LINGER, answers.recv()).await {
+        if !deliver(&mut to, ToFace::Answer(number, outcome)).await {
+            return;
+        }
+    }
+}
+
+async fn deliver(to: &mut OwnedWriteHalf, message: ToFace) -> bool {
+    match timeout(PATIENCE, local::send(to, &message, MAX_ANSWER)).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+            let ToFace::Answer(number, _) = message else { return false };
+            let error = ClientError::new(ErrorKind::Limit, "the answer is too large; ask for less at once");
+            say(to, &ToFace::Answer(number, Err(error))).await
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,126 @@
+//! Making an account, and adding this machine to one. Both are crash-safe: what this machine needs is on its disk
+//! before the server is told, and running the same command again goes on with the same keys.
+
+mod begin;
+mod login;
+mod register;
+mod session;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use sotto_crypto::{RecoveryPhrase, auth_key};
+use sotto_proto::{Address, ServerId, Username, frame::AuthKey};
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{ClientError, ErrorKind},
+    driver::{Client, ClientOptions, OpenProfile, off_thread},
+};
+
+pub use login::{check_password, login};
+pub use register::register;
+
+/// For the keys of a new device to reach the server: a login and an upload, by a busy server.
+const PUBLISH: Duration = Duration::from_secs(20);
+
+/// A server as it showed itself at first contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerIdentity {
+    /// The address as it was given.
+    pub address: Address,
+    /// SHA-256 of its newest key's DER SubjectPublicKeyInfo.
+    pub fingerprint: [u8; 32],
+    /// The address with the fingerprint: what another machine should be given.
+    pub full: Address,
+}
+
+/// What only a person can answer at first contact with a server whose fingerprint was not given.
+pub trait Questions: Send + Sync {
+    /// The server is on this machine and its key was pinned: say so.
+    fn pinned(&self, server: &ServerIdentity);
+
+    /// Whether the fingerprint is the right one. May wait for a person; no connection is held open meanwhile. Where
+    /// nobody can be asked, the error says how to do without.
+    fn trust(&self, server: &ServerIdentity) -> Result<bool, ClientError>;
+}
+
+/// What a new account needs.
+pub struct RegisterOptions {
+    /// The profile's folder; made if it is not there.
+    pub dir: PathBuf,
+    /// The server.
+    pub server: Address,
+    /// As typed.
+    pub username: String,
+    /// For the account, and for this machine's store.
+    pub password: Zeroizing<String>,
+    /// Where the server asks for one.
+    pub invite: Option<String>,
+}
+
+/// What a further device of an account needs.
+pub struct LoginOptions {
+    /// The profile's folder; made if it is not there.
+    pub dir: PathBuf,
+    /// The server.
+    pub server: Address,
+    /// As typed.
+    pub username: String,
+    /// The account's; also for this machine's store.
+    pub password: Zeroizing<String>,
+    /// 24 words.
+    pub recovery: Option<Zeroizing<String>>,
+}
+
+/// A new account.
+pub struct Registered {
+    /// Its name.
+    pub username: Username,
+    /// The server's address with fingerprint.
+    pub server: Address,
+    /// To be written down.
+    pub recovery_phrase: RecoveryPhrase,
+    /// Whether others can write to it already. The account exists in any case; if this is an error, the keys follow at
+    /// the next connection.
+    pub published: Result<(), ClientError>,
+}
+
+/// A new device of an account.
+pub struct LoggedIn {
+    /// The account's name.
+    pub username: Username,
+    /// The server's address with fingerprint.
+    pub server: Address,
+    /// As in [`Registered`].
+    pub published: Result<(), ClientError>,
+}
+
+fn parse_name(text: &str) -> Result<Username, ClientError> {
+    Username::parse(text).map_err(|error| ClientError::new(ErrorKind::Invalid, error.to_string()))
+}
+
+/// The key that stands for the password, computed off the async threads.
+async fn password_key(
+    password: &Arc<Zeroizing<String>>,
+    server: ServerId,
+    username: &Username,
+) -> Result<AuthKey, ClientError> {
+    let (password, username) = (password.clone(), username.clone());
+    off_thread(move || {
+        let key = auth_key(&password, &server, &username).map_err(|error| {
+            ClientError::new(ErrorKind::Invalid, "the password cannot be worked on").cause(error)
+        })?;
+        Ok(AuthKey(*key))
+    })
+    .await
+}
+
+/// Connects once as the new device, so that others can write to it at once.
+async fn publish(open: OpenProfile) -> Result<(), ClientError> {
+    let client = Client::start(open, ClientOptions::default()).await?;
+    let published = tokio::time::timeout(PUBLISH, client.wait_published()).await;
+    client.close().await;
+    published.unwrap_or_else(|_| {
+        Err(ClientError::new(ErrorKind::Timeout, "the server did not take this device's keys in time"))
+    })
+}
