@@ -1,5 +1,6 @@
 //! What can go wrong in a store.
 
+use sotto_migrations::server::{SERVER_VERSION, ServerMigrationError};
 use thiserror::Error;
 
 /// Why an operation was not done.
@@ -31,4 +32,30 @@ pub enum StoreError {
         /// What this program knows.
         known: u32,
     },
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<::sled::Error> for StoreError {
+    fn from(error: ::sled::Error) -> Self {
+        match error {
+            ::sled::Error::Corruption { .. } => Self::Damaged(error.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<ServerMigrationError> for StoreError {
+    fn from(error: ServerMigrationError) -> Self {
+        match error {
+            ServerMigrationError::TooNew { found } => Self::TooNew { found, known: SERVER_VERSION },
+            ServerMigrationError::Unreadable(_) => Self::Damaged(error.to_string()),
+            ServerMigrationError::Database(error) => error.into(),
+            ServerMigrationError::Disk(error) => error.into(),
+        }
+    }
 }

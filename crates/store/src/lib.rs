@@ -6,10 +6,12 @@ pub mod config;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod conformance;
+pub mod dump;
 pub mod error;
 pub mod mailbox;
 pub mod memory;
 mod quota;
+pub mod sled;
 mod store;
 
 pub use account::{AccountRecord, CreateOutcome, NewAccount, ReplaceOutcome};
@@ -17,4 +19,5 @@ pub use config::StoreConfig;
 pub use error::StoreError;
 pub use mailbox::{Appended, Delivery, NewEnvelope, Submission, SubmissionKey, Usage};
 pub use memory::MemoryStore;
+pub use sled::SledStore;
 pub use store::{Pending, Promise, Store};

@@ -1,0 +1,197 @@
+//! One generation opened: sled with its trees, made durable by an own sync.
+
+use std::{
+    fs::{File, OpenOptions},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use rand::{TryRng, rngs::SysRng};
+use sotto_migrations::server::{self, DIRECTORY, Layout, META_TREE, PREKEY, QUEUE, ServerMigrationError};
+
+use super::{
+    folder::{Folder, Generation, Witness, remove_unfinished_snapshots, wait_until_free},
+    row::{StateRow, decode_number, encode_number},
+};
+use crate::{StoreConfig, StoreError};
+
+/// The row of `meta` with the random salt of every mailbox's incarnation.
+pub(crate) const SALT: &str = "salt";
+/// The row of `meta` with the counter's reserved end.
+pub(crate) const RESERVED: &str = "reserved";
+/// The row of `meta` that each commit writes last.
+pub(crate) const STATE: &str = "state";
+/// Numbers are reserved in blocks of so many: one durable write in a million, and eighteen million million openings
+/// before the counter ends.
+pub(crate) const BLOCK: u64 = 1_000_000;
+
+/// sled's trees.
+#[derive(Debug, Clone)]
+pub(crate) struct Trees {
+    pub(crate) meta: ::sled::Tree,
+    pub(crate) directory: ::sled::Tree,
+    pub(crate) queue: ::sled::Tree,
+    pub(crate) prekey: ::sled::Tree,
+}
+
+/// An open generation.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) trees: Trees,
+    pub(crate) layout: Layout,
+    pub(crate) witness: Witness,
+    db: ::sled::Db,
+    /// An own handle on sled's data file: sled's flush is no barrier.
+    data: File,
+    path: PathBuf,
+}
+
+/// Runs engine code that may panic on damaged data.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            Err(StoreError::Damaged(format!("the engine gave up: {text}")))
+        }
+    }
+}
+
+fn open_sled(path: &Path, config: &StoreConfig) -> Result<::sled::Db, StoreError> {
+    guarded(|| {
+        // No flushes in the background: the writer alone flushes.
+        let config = ::sled::Config::new().path(path).cache_capacity(config.cache_bytes).flush_every_ms(None);
+        Ok(config.open()?)
+    })
+}
+
+fn random_salt() -> Result<[u8; 16], StoreError> {
+    let mut salt = [0; 16];
+    SysRng.try_fill_bytes(&mut salt).map_err(|error| StoreError::Failed(error.to_string()))?;
+    Ok(salt)
+}
+
+impl Database {
+    /// An empty database in a folder that [`Folder::begin`] made, without rows but for its layout.
+    pub(crate) fn bare(folder: &Folder, at: Generation, config: &StoreConfig) -> Result<Self, StoreError> {
+        let path = folder.generation(at);
+        let db = open_sled(&path, config)?;
+        let layout = server::create(&db)?;
+        Self::with_layout(db, layout, path)
+    }
+
+    /// A new store: a bare database with what every store has.
+    pub(crate) fn create(folder: &Folder, at: Generation, config: &StoreConfig) -> Result<Self, StoreError> {
+        let database = Self::bare(folder, at, config)?;
+        database.trees.meta.insert(RESERVED, encode_number(1))?;
+        database.trees.meta.insert(STATE, StateRow::default().encode())?;
+        database.renew_salt()?;
+        database.sync()?;
+        database.witness.write(0)?;
+        Ok(database)
+    }
+
+    /// Opens a finished generation and brings it to the newest version.
+    pub(crate) fn open(folder: &Folder, at: Generation, config: &StoreConfig) -> Result<Self, StoreError> {
+        let path = folder.generation(at);
+        let length = std::fs::metadata(path.join("db"))
+            .map_err(|error| StoreError::Damaged(format!("the database's file: {error}")))?
+            .len();
+        if length == 0 || !path.join("conf").exists() {
+            return Err(StoreError::Damaged("the database's files are empty or missing".to_owned()));
+        }
+        remove_unfinished_snapshots(&path)?;
+        let db = open_sled(&path, config)?;
+        let layout = guarded(|| {
+            let data = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
+            let mut sync = || -> Result<(), ServerMigrationError> {
+                db.flush()?;
+                Ok(data.sync_data()?)
+            };
+            Ok(server::migrate(&db, &mut sync)?)
+        })?;
+        let database = Self::with_layout(db, layout, path)?;
+        let state = database.state()?;
+        // The database's end may be missing, which sled takes for a torn write.
+        if let Some(commit) = database.witness.read()?
+            && commit > state.commit
+        {
+            let text = format!("{} of {commit} commits are there", state.commit);
+            return Err(StoreError::Damaged(text));
+        }
+        Ok(database)
+    }
+
+    fn with_layout(db: ::sled::Db, layout: Layout, path: PathBuf) -> Result<Self, StoreError> {
+        let trees = guarded(|| {
+            Ok(Trees {
+                meta: db.open_tree(META_TREE)?,
+                directory: layout.tree(&db, DIRECTORY)?,
+                queue: layout.tree(&db, QUEUE)?,
+                prekey: layout.tree(&db, PREKEY)?,
+            })
+        })?;
+        let data = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
+        let witness = Witness::open(&path)?;
+        Ok(Self { trees, layout, witness, db, data, path })
+    }
+
+    /// Makes everything written so far durable.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush()?;
+        Ok(self.data.sync_data()?)
+    }
+
+    /// Gives every mailbox a new incarnation.
+    pub(crate) fn renew_salt(&self) -> Result<(), StoreError> {
+        self.trees.meta.insert(SALT, &random_salt()?)?;
+        Ok(())
+    }
+
+    fn meta(&self, name: &str) -> Result<::sled::IVec, StoreError> {
+        let row = guarded(|| Ok(self.trees.meta.get(name)?))?;
+        row.ok_or_else(|| StoreError::Damaged(format!("the row {name} is not there")))
+    }
+
+    pub(crate) fn state(&self) -> Result<StateRow, StoreError> {
+        StateRow::decode(&self.meta(STATE)?)
+    }
+
+    pub(crate) fn salt(&self) -> Result<[u8; 16], StoreError> {
+        <[u8; 16]>::try_from(&*self.meta(SALT)?)
+            .map_err(|_| StoreError::Damaged("the salt has another length".to_owned()))
+    }
+
+    /// The first number that was never given.
+    pub(crate) fn reserved(&self) -> Result<u64, StoreError> {
+        decode_number(&self.meta(RESERVED)?)
+    }
+
+    /// A tree of the layout, or `meta`, by its role.
+    pub(crate) fn role(&self, role: &str) -> Option<&::sled::Tree> {
+        match role {
+            META_TREE => Some(&self.trees.meta),
+            DIRECTORY => Some(&self.trees.directory),
+            QUEUE => Some(&self.trees.queue),
+            PREKEY => Some(&self.trees.prekey),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets go of the files; returns when sled has. The caller must hold the only handle on the trees.
+    pub(crate) fn close(self) -> Result<(), StoreError> {
+        let Self { trees, layout: _, witness: _, db, data, path } = self;
+        drop(data);
+        // sled syncs once more when it is dropped, and panics if that fails.
+        guarded(|| {
+            drop((trees, db));
+            Ok(())
+        })?;
+        wait_until_free(&path)
+    }
+}

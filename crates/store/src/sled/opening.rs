@@ -1,0 +1,242 @@
+//! What happens before a store is open: the folder is taken, what a crash left behind is removed, mailboxes are counted.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use tracing::info;
+
+use super::{
+    compaction,
+    database::{Database, guarded},
+    files::{Files, bytes_on_disk},
+    folder::{Folder, sync_folder},
+    group::Group,
+    prekeys,
+    row::{
+        DeviceRow, EnvelopeRow, MailboxRow, decode_content, decode_owner, directory, envelope_place,
+        id_of_key, queue,
+    },
+    shared::{Mailboxes, Shared},
+    writer::{Found, Mailbox, Writer},
+};
+use crate::{StoreConfig, StoreError};
+
+/// Everything the opening scan finds out.
+#[derive(Debug, Default)]
+struct Scan {
+    found: Found,
+    /// Files that rows name.
+    files: HashSet<u64>,
+    /// Rows of envelopes that were acked, but whose removal was cut short.
+    acked: Vec<(u64, Vec<u8>, Vec<u8>)>,
+    /// Queues whose device is gone, but whose removal was cut short.
+    orphans: HashSet<u64>,
+    /// Bytes of all rows that were looked at.
+    bytes: u64,
+}
+
+/// Opens the store in a folder, making it if there is none, and hands out its writer.
+pub(crate) fn open(
+    path: &Path,
+    config: StoreConfig,
+    pretend_full: Arc<AtomicBool>,
+) -> Result<Writer, StoreError> {
+    let folder = Folder::take(path)?;
+    let mut active = folder.active()?;
+    folder.remove_others(active)?;
+    let files = Files::open(folder.files())?;
+    let mut database = match active {
+        Some(generation) => Database::open(&folder, generation, &config)?,
+        None => create(&folder, &config)?,
+    };
+    let mut scan = guarded(|| scan(&database, &files))?;
+    files.retain(&scan.files)?;
+    if let Some(generation) = active.as_mut()
+        && worth_compacting(&database, &scan, &config)
+    {
+        database = compaction::compact(&folder, database, generation, &config)?;
+        scan = guarded(|| self::scan(&database, &files))?;
+    }
+    let mut writer = writer(folder, database, files, config, &mut scan, pretend_full)?;
+    guarded(|| {
+        writer.reserve()?;
+        clean(&mut writer, scan)
+    })?;
+    writer.publish_counts();
+    Ok(writer)
+}
+
+fn create(folder: &Folder, config: &StoreConfig) -> Result<Database, StoreError> {
+    // Nothing was ever acknowledged from a store that was not finished: also its files are left over.
+    let generation = folder.begin()?;
+    let database = Database::create(folder, generation, config)?;
+    folder.finish(generation)?;
+    Ok(database)
+}
+
+fn worth_compacting(database: &Database, scan: &Scan, config: &StoreConfig) -> bool {
+    let taken = bytes_on_disk(&database.path().join("db"));
+    let live = scan.bytes.saturating_add(database.state().map_or(u64::MAX, |state| state.side_bytes));
+    let worth = taken > config.compact_floor_bytes && taken / 4 > live;
+    if worth {
+        info!(taken, live, "compacting the store");
+    }
+    worth
+}
+
+fn scan(database: &Database, files: &Files) -> Result<Scan, StoreError> {
+    let mut scan = Scan::default();
+    scan_directory(database, files, &mut scan)?;
+    scan_mailboxes(database, &mut scan)?;
+    scan_envelopes(database, files, &mut scan)?;
+    Ok(scan)
+}
+
+fn scan_directory(database: &Database, files: &Files, scan: &mut Scan) -> Result<(), StoreError> {
+    let mut accounts = HashSet::new();
+    let mut owners = 0_u64;
+    for row in database.trees.directory.iter() {
+        let (key, value) = row?;
+        scan.bytes += (key.len() + value.len()) as u64;
+        match key.first() {
+            Some(&directory::ACCOUNT) => {
+                accounts.insert(id_of_key(&key)?);
+                if let Some(file) = decode_content(&value)?.file() {
+                    present(files, &file)?;
+                    scan.files.insert(file.id);
+                    scan.found.totals.file_bytes += u64::from(file.length);
+                }
+            }
+            Some(&directory::DEVICE) => {
+                let row = DeviceRow::decode(&value)?;
+                scan.found.devices.insert(sotto_proto::DeviceId(id_of_key(&key)?), row);
+                scan.found.mailboxes.insert(row.queue, Mailbox::default());
+            }
+            // Rows come in order: accounts before names.
+            Some(&directory::NAME) => {
+                owners += 1;
+                if !accounts.contains(&decode_owner(&value)?.0.0) {
+                    return Err(StoreError::Damaged("a name without its account".to_owned()));
+                }
+            }
+            Some(&directory::SKELETON) => {
+                decode_owner(&value)?;
+            }
+            _ => return Err(StoreError::Damaged("an unknown row in the directory".to_owned())),
+        }
+    }
+    scan.found.totals.accounts = accounts.len() as u64;
+    if owners != scan.found.totals.accounts {
+        return Err(StoreError::Damaged("accounts and names do not match".to_owned()));
+    }
+    Ok(())
+}
+
+fn present(files: &Files, file: &super::row::FileName) -> Result<(), StoreError> {
+    if files.holds(file) {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged(format!("the file {:016x} is missing or cut", file.id)))
+    }
+}
+
+fn scan_mailboxes(database: &Database, scan: &mut Scan) -> Result<(), StoreError> {
+    for row in database.trees.queue.scan_prefix([queue::MAILBOX]) {
+        let (key, value) = row?;
+        let id = key.get(1..).and_then(|id| id.try_into().ok()).map(u64::from_be_bytes);
+        let id = id.ok_or_else(|| StoreError::Damaged("a mailbox's key".to_owned()))?;
+        if !scan.found.mailboxes.contains_key(&id) {
+            scan.orphans.insert(id);
+        }
+        scan.found.mailboxes.entry(id).or_default().row = MailboxRow::decode(&value)?;
+    }
+    Ok(())
+}
+
+fn scan_envelopes(database: &Database, files: &Files, scan: &mut Scan) -> Result<(), StoreError> {
+    for row in database.trees.queue.scan_prefix([queue::ENVELOPE]) {
+        let (key, value) = row?;
+        scan.bytes += (key.len() + value.len()) as u64;
+        let (id, number) = envelope_place(&key)?;
+        let row = EnvelopeRow::decode(&value)?;
+        if let Some(file) = row.content.file() {
+            present(files, &file)?;
+            scan.files.insert(file.id);
+            scan.found.totals.file_bytes += u64::from(file.length);
+        }
+        if !scan.found.mailboxes.contains_key(&id) {
+            scan.orphans.insert(id);
+        }
+        let mailbox = scan.found.mailboxes.entry(id).or_default();
+        mailbox.load.add(row.content.len());
+        scan.found.totals.load.add(row.content.len());
+        if number <= mailbox.row.acked {
+            scan.acked.push((id, key.to_vec(), value.to_vec()));
+        }
+    }
+    Ok(())
+}
+
+fn writer(
+    folder: Folder,
+    database: Database,
+    files: Files,
+    config: StoreConfig,
+    scan: &mut Scan,
+    pretend_full: Arc<AtomicBool>,
+) -> Result<Writer, StoreError> {
+    let found = std::mem::take(&mut scan.found);
+    let next = database.reserved()?;
+    let queues: HashMap<_, _> = found
+        .mailboxes
+        .iter()
+        .filter(|(queue, _)| !scan.orphans.contains(queue))
+        .map(|(queue, mailbox)| (*queue, mailbox.row))
+        .collect();
+    let mailboxes = Mailboxes { devices: found.devices.clone(), queues };
+    let data_file = database.path().join("db");
+    let shared = Shared::new(
+        database.trees.clone(),
+        files,
+        data_file,
+        database.salt()?,
+        mailboxes,
+        next.saturating_sub(1),
+    );
+    Ok(Writer {
+        shared: Arc::new(shared),
+        state: database.state()?,
+        database,
+        folder,
+        config,
+        devices: found.devices,
+        mailboxes: found.mailboxes,
+        totals: found.totals,
+        next,
+        reserved: next,
+        pretend_full,
+    })
+}
+
+/// Finishes removals that a crash cut short.
+fn clean(writer: &mut Writer, scan: Scan) -> Result<(), StoreError> {
+    let mut group = Group::default();
+    for (queue, key, value) in scan.acked {
+        writer.remove_envelope(queue, &key, &value, &mut group)?;
+        writer.write_large_batch(&mut group)?;
+    }
+    for queue in scan.orphans {
+        writer.close_mailbox(queue, &mut group)?;
+    }
+    for device in prekeys::devices(&writer.shared.trees.prekey)? {
+        if !writer.devices.contains_key(&device) {
+            prekeys::remove_all(&writer.shared.trees.prekey, &device)?;
+            group.dirty = true;
+        }
+    }
+    writer.commit(&mut group)?;
+    Ok(sync_folder(writer.shared.files.folder())?)
+}
