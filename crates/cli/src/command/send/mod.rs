@@ -1,0 +1,191 @@
+//! `sotto send`.
+
+mod watch;
+
+use std::io::Read;
+
+use sotto_client::api::{Command, Connection, ErrorKind, Event, Recipient, Reply};
+use sotto_proto::content::MAX_TEXT;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use self::watch::{End, Watch};
+use super::Context;
+use crate::args::Send;
+use crate::failure::Failure;
+use crate::input::{self, Input, Line};
+use crate::output::Output;
+use crate::session::{self, Heard, Session, unexpected};
+
+/// Lines read ahead of the outbox: enough to keep it busy, and little memory.
+const READ_AHEAD: usize = 64;
+
+/// Puts one message or each line into the outbox, and waits until it is known what became of them.
+pub(crate) async fn run(args: Send, mut context: Context, out: &mut Output) -> Result<(), Failure> {
+    let until = session::deadline(args.timeout);
+    let to = args.to.recipient()?;
+    let mut texts = match args.text {
+        Some(text) if text != "-" => Texts::One(Some(checked(text)?)),
+        Some(_) => {
+            let stdin = context.stdin()?;
+            let text = tokio::task::spawn_blocking(move || stdin.text(MAX_TEXT)).await;
+            Texts::One(Some(checked(text.map_err(|error| no_reader(&error))??)?))
+        }
+        None => Texts::Lines(read_lines(context.stdin()?)),
+    };
+    let mut session = Session::open(&mut context).await?;
+    let mut watch = Watch::new(args.wait, &to, args.lines);
+    let end = send(&to, &mut texts, &mut session, &mut watch, until, out).await.unwrap_or_else(End::Broken);
+    session.close().await;
+    watch.end(&end, out)
+}
+
+/// Where the texts come from.
+enum Texts {
+    One(Option<String>),
+    Lines(mpsc::Receiver<Result<String, Failure>>),
+}
+
+impl Texts {
+    async fn next(&mut self) -> Option<Result<String, Failure>> {
+        match self {
+            Self::One(text) => text.take().map(Ok),
+            Self::Lines(lines) => lines.recv().await,
+        }
+    }
+}
+
+fn checked(text: String) -> Result<String, Failure> {
+    if text.is_empty() {
+        return Err(Failure::new(ErrorKind::Invalid, "there is nothing to send: the text is empty"));
+    }
+    if text.len() > MAX_TEXT {
+        return Err(input::too_large(MAX_TEXT));
+    }
+    Ok(text)
+}
+
+fn no_reader(error: &tokio::task::JoinError) -> Failure {
+    Failure::new(ErrorKind::Bug, "the input's reader failed").cause(error)
+}
+
+/// Reads on a thread of its own, for a pipe may stay silent for long. It ends with the first line that cannot be sent.
+fn read_lines<R: Read + std::marker::Send + 'static>(
+    stdin: Input<R>,
+) -> mpsc::Receiver<Result<String, Failure>> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut lines = stdin.lines(MAX_TEXT);
+        for number in 1_u64.. {
+            let line = match lines.next_line() {
+                // An empty line says nothing; there is no message without text.
+                Ok(Line::Text(bytes)) if bytes.is_empty() => continue,
+                Ok(Line::Text(bytes)) => input::utf8(bytes),
+                Ok(Line::TooLong) => Err(input::too_large(MAX_TEXT)),
+                Ok(Line::End) => return,
+                Err(error) => Err(Failure::io("the input could not be read", &error)),
+            };
+            let line = line.map_err(|failure| Failure {
+                message: format!("line {number}: {}; it and what follows was not sent", failure.message),
+                ..failure
+            });
+            let last = line.is_err();
+            if sender.blocking_send(line).is_err() || last {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Until all texts are in the outbox and every fate is settled, or nothing more can be awaited.
+async fn send(
+    to: &Recipient,
+    texts: &mut Texts,
+    session: &mut Session,
+    watch: &mut Watch,
+    until: Option<Instant>,
+    out: &mut Output,
+) -> Result<End, Failure> {
+    let mut more = true;
+    while more || !watch.settled() {
+        if !more && watch.any_waiting() {
+            // Also when it broke before this command listened.
+            if let Some(error) = session::offline(&session.state()) {
+                return Ok(End::Offline(error.clone()));
+            }
+        }
+        tokio::select! {
+            // Texts first: nothing that was given may be missing from the outbox when this ends.
+            biased;
+            text = texts.next(), if more => match text {
+                Some(Err(failure)) => {
+                    watch.cut(failure);
+                    more = false;
+                }
+                Some(Ok(text)) => {
+                    let ask = Command::Send { to: to.clone(), text };
+                    let Reply::Queued { message, fate } = session.ask(ask).await? else { return Err(unexpected()) };
+                    watch.queued(message, fate, out)?;
+                }
+                None => more = false,
+            },
+            heard = session.heard(until) => match heard {
+                Ok(Heard::Event(event)) => if let Some(end) = noted(event, watch, out)? && !more {
+                    return Ok(end);
+                },
+                Ok(Heard::Lagged) => refresh(session, watch, out).await?,
+                Err(failure) if failure.code == ErrorKind::Timeout.exit_code() => return Ok(End::TimeUp),
+                Err(failure) => return Err(failure),
+            },
+        }
+    }
+    Ok(End::Settled)
+}
+
+/// Takes note of an event; some of them end the waiting.
+fn noted(event: Event, watch: &mut Watch, out: &mut Output) -> Result<Option<End>, Failure> {
+    match event {
+        Event::Fate(fate) => watch.fate(&fate, out)?,
+        Event::Warning(warning) => out.warning(&warning),
+        Event::Stopped(error) => return Err(error.into()),
+        Event::Connection(Connection::Offline { error, .. }) if watch.any_waiting() => {
+            return Ok(Some(End::Offline(error)));
+        }
+        Event::Connection(_) | Event::Drained | Event::Row(_) => {}
+    }
+    Ok(None)
+}
+
+/// Asks after every message that is still open.
+async fn refresh(session: &Session, watch: &mut Watch, out: &mut Output) -> Result<(), Failure> {
+    for message in watch.open() {
+        let Reply::Fate(fate) = session.ask(Command::Fate(message)).await? else { return Err(unexpected()) };
+        watch.fate(&fate, out)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn each_line_is_a_text_and_a_bad_one_ends_them() {
+        let mut lines = read_lines(Input::new(&b"one\n\ntwo\r\n\xff\nthree\n"[..]));
+        assert_eq!(lines.recv().await.unwrap().unwrap(), "one");
+        assert_eq!(lines.recv().await.unwrap().unwrap(), "two");
+        let failure = lines.recv().await.unwrap().unwrap_err();
+        assert!(failure.message.starts_with("line 4: "), "{failure:?}");
+        assert!(lines.recv().await.is_none());
+    }
+
+    #[test]
+    fn a_text_has_a_size() {
+        assert_eq!(MAX_TEXT, 32_512, "as docs/spec/cli.md says");
+        assert_eq!(checked(String::new()).unwrap_err().code, 1);
+        assert_eq!(checked("x".repeat(MAX_TEXT + 1)).unwrap_err().code, 1);
+        assert!(checked("x".repeat(MAX_TEXT)).is_ok());
+    }
+}

@@ -1,0 +1,86 @@
+//! A row of the history, for a person or as JSON.
+
+use sotto_client::api::{Fate, Row, RowBody, Trust};
+
+use crate::failure::Failure;
+use crate::output::{Lines, Output, Printed};
+use crate::record::Record;
+use crate::time::local_minute;
+
+/// Prints one.
+pub(crate) fn print(row: &Row, out: &mut Output) -> Result<Printed, Failure> {
+    out.record(&Record::from(row), |lines| show(row, lines))
+}
+
+fn show(row: &Row, lines: &mut Lines) {
+    let head = format!("{}  {}: ", local_minute(row.received_ms), who(row));
+    let fate = row.fate.map(|fate| format!("[{}]", fate_words(fate))).unwrap_or_default();
+    match &row.body {
+        RowBody::Text(text) => lines.message(&head, text, &fate),
+        RowBody::Undecryptable(reason) => lines.message(&head, &format!("[cannot be read: {reason}]"), &fate),
+        RowBody::Newer(_) => lines.message(&head, "[needs a newer Sotto]", &fate),
+    }
+}
+
+fn who(row: &Row) -> String {
+    if row.outgoing {
+        return if row.conversation == row.from {
+            "me".to_owned()
+        } else {
+            format!("me to {}", row.conversation)
+        };
+    }
+    match row.trust {
+        Trust::Unconfirmed => format!("{} (not confirmed)", row.from),
+        Trust::Changed => format!("{} (KEY CHANGED)", row.from),
+        Trust::Own | Trust::Pinned | Trust::Compared => row.from.clone(),
+    }
+}
+
+/// What became of a message, for a person.
+pub(crate) fn fate_words(fate: Fate) -> &'static str {
+    match fate {
+        Fate::UnknownUser => "no such user",
+        Fate::Stored => "on the server",
+        other => other.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sotto_proto::MessageId;
+
+    use super::*;
+
+    fn shown(row: &Row) -> String {
+        let mut lines = Lines::plain();
+        show(row, &mut lines);
+        // Without the local time in front.
+        lines.into_text().split_once("  ").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_row_names_its_sender_and_what_became_of_it() {
+        let mut row = Row {
+            print: 1,
+            message: MessageId([1; 16]),
+            conversation: "bob".into(),
+            from: "bob".into(),
+            outgoing: false,
+            trust: Trust::Pinned,
+            sent_ms: 0,
+            received_ms: 0,
+            body: RowBody::Text("hi\nthere\u{1b}[2J".into()),
+            fate: None,
+        };
+        assert_eq!(shown(&row), "bob: hi\n    there\u{fffd}[2J\n");
+        row.trust = Trust::Unconfirmed;
+        row.body = RowBody::Undecryptable("keys lost".into());
+        assert_eq!(shown(&row), "bob (not confirmed): [cannot be read: keys lost]\n");
+        row.outgoing = true;
+        row.from = "alice".into();
+        row.fate = Some(Fate::Stored);
+        row.body = RowBody::Text("hi".into());
+        assert_eq!(shown(&row), "me to bob: hi  [on the server]\n");
+    }
+}

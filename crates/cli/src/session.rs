@@ -1,0 +1,132 @@
+//! A command's way to the client: through the socket of whoever owns the profile, else by owning it for a moment.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sotto_client::api::{ClientError, Command, Connection, ErrorKind, Event, Reply};
+use sotto_client::driver::{Client, ClientOptions, Events, Notice, Profile, State};
+use tokio::time::Instant;
+
+use crate::command::Context;
+use crate::failure::Failure;
+use crate::secret::Ask;
+
+/// A client to ask and to listen to.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    events: Events,
+}
+
+/// What was heard.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// Something happened.
+    Event(Event),
+    /// Some events were dropped; what matters is read again from the store.
+    Lagged,
+}
+
+impl Session {
+    /// Opens the profile; the client connects by itself in the background.
+    pub(crate) async fn open(context: &mut Context) -> Result<Self, Failure> {
+        Self::with(context, ClientOptions::default()).await
+    }
+
+    async fn with(context: &mut Context, options: ClientOptions) -> Result<Self, Failure> {
+        let dir = context.place.dir();
+        let client = if let Some(client) = Client::attach(&dir, options).await? {
+            client
+        } else {
+            must_exist(&dir)?;
+            let password = context.secrets.password(Ask::Once).await?;
+            Client::open_or_attach(&dir, options, || Ok(password)).await?
+        };
+        let events = client.events();
+        Ok(Self { client, events })
+    }
+
+    /// Opens the profile for a command that needs no connection, and makes none.
+    pub(crate) async fn local(context: &mut Context) -> Result<Self, Failure> {
+        Self::with(context, ClientOptions { offline: true, ..ClientOptions::default() }).await
+    }
+
+    /// Opens the profile and waits for the connection; fails at the first attempt that does.
+    pub(crate) async fn connected(context: &mut Context) -> Result<Self, Failure> {
+        let session = Self::open(context).await?;
+        match session.client.wait_online().await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                session.close().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Waits until the first attempt to connect has ended, well or not.
+    pub(crate) async fn settled(&self) -> Result<(), ClientError> {
+        self.client.wait_online().await
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) async fn ask(&self, command: Command) -> Result<Reply, Failure> {
+        Ok(self.client.command(command).await?)
+    }
+
+    /// How things stand now.
+    pub(crate) fn state(&self) -> State {
+        self.client.state()
+    }
+
+    /// What happens next; an error when the client has ended, or the time is up.
+    pub(crate) async fn heard(&mut self, until: Option<Instant>) -> Result<Heard, Failure> {
+        let next = self.events.next();
+        let notice = match until {
+            None => next.await,
+            Some(until) => tokio::time::timeout_at(until, next).await.map_err(|_| timed_out())?,
+        };
+        match notice {
+            Some(Notice::Event(event)) => Ok(Heard::Event(event)),
+            Some(Notice::Lagged) => Ok(Heard::Lagged),
+            None => Err(self.client.ended().await.into()),
+        }
+    }
+
+    /// Ends the client if it is this command's own, and leaves it running if not.
+    pub(crate) async fn close(self) {
+        self.client.close().await;
+    }
+}
+
+/// A profile must have been made before a password for it is asked.
+pub(crate) fn must_exist(dir: &Path) -> Result<(), Failure> {
+    if Profile::exists(dir) {
+        return Ok(());
+    }
+    Err(Failure::new(ErrorKind::LoginNeeded, format!("there is no account in {}", dir.display()))
+        .hint("sotto register SERVER USER, or sotto login SERVER USER"))
+}
+
+/// The end of a `--timeout`.
+pub(crate) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// `--timeout` has passed.
+pub(crate) fn timed_out() -> Failure {
+    Failure::new(ErrorKind::Timeout, "the time is up")
+}
+
+/// Why there is no connection, if an attempt has failed.
+pub(crate) fn offline(state: &State) -> Option<&ClientError> {
+    match &state.connection {
+        Connection::Offline { error, .. } => Some(error),
+        Connection::Connecting | Connection::Online => None,
+    }
+}
+
+/// The client answered something else than was asked.
+pub(crate) fn unexpected() -> Failure {
+    Failure::new(ErrorKind::Bug, "the client gave an answer that does not fit")
+        .hint("is another version of sotto running on this profile? end it and run the command again")
+}

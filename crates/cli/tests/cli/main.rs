@@ -1,0 +1,8 @@
+//! `sotto` as scripts and people meet it: the program is started, and its output and exit code are looked at.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod alone;
+mod shape;
+mod stage;
+mod together;
+mod trouble;
