@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser as _};
-use sotto_store::StoreError;
+use sotto_store::{Store, StoreError};
 
 use crate::{
     cli::{Cli, Command, ConfigCommand, Place, RunArgs, UtilCommand},
@@ -199,7 +199,7 @@ async fn answer(config: &Config, ask: Ask) -> Result<Answer, Failure> {
     // Not to make a folder where somebody mistyped its name.
     let identity = Identity::load(&config.data_dir).map_err(|error| Failure::new(1, error))?;
     let folder = Folder::take(&config.data_dir)?;
-    let store = shell::open_store(&folder, config)?;
+    let store: Arc<dyn Store> = Arc::new(crate::storage::open(&folder.store(), config)?);
     let listening = shell::listening_of(config.listen);
     let desk = Desk {
         store: Arc::clone(&store),

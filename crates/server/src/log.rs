@@ -65,7 +65,8 @@ impl Drop for Flush {
 }
 
 fn write_lines(lines: &Receiver<Line>, lost: &AtomicU64) {
-    let mut stderr = io::stderr().lock();
+    // Not locked for good: the program's last words go to stderr too.
+    let mut stderr = io::stderr();
     while let Ok(line) = lines.recv() {
         // Nobody can be told that stderr is gone.
         let written = match line {

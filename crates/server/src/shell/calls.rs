@@ -12,9 +12,10 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::core::{Input, Operation, StoreCall, StoreReply};
 
-/// Changes in the store's own line at a time: below what its line takes, so that it never has to refuse one out of
-/// the middle of a connection's messages.
-const OUTSTANDING: usize = 1_000;
+/// Changes in the store's own line at a time, and their bytes: below what its line takes (8,192 and 32 MiB), so that
+/// it never has to refuse one out of the middle of a connection's messages.
+const OUTSTANDING: usize = 2_000;
+const OUTSTANDING_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a call comes to.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<StoreReply, StoreError>> + Send>>;
@@ -72,27 +73,43 @@ async fn lane(
     mut calls: mpsc::UnboundedReceiver<(Operation, StoreCall)>,
     finished: mpsc::UnboundedSender<Input>,
 ) {
-    let mut outstanding: VecDeque<(Operation, Answer)> = VecDeque::new();
+    let mut outstanding: VecDeque<(Operation, usize, Answer)> = VecDeque::new();
+    let mut bytes = 0;
     let mut open = true;
     while open || !outstanding.is_empty() {
-        let room = open && outstanding.len() < OUTSTANDING;
+        let room = open && outstanding.len() < OUTSTANDING && bytes < OUTSTANDING_BYTES;
         let first = async {
             match outstanding.front_mut() {
-                Some((_, answer)) => poll_fn(|context| answer.as_mut().poll(context)).await,
+                Some((_, _, answer)) => poll_fn(|context| answer.as_mut().poll(context)).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             result = first => {
-                if let Some((operation, _)) = outstanding.pop_front() {
+                if let Some((operation, size, _)) = outstanding.pop_front() {
+                    bytes -= size;
                     drop(finished.send(Input::Stored { operation, result }));
                 }
             }
             call = calls.recv(), if room => match call {
-                Some((operation, call)) => outstanding.push_back((operation, enqueue(store.as_ref(), call))),
+                Some((operation, call)) => {
+                    let size = size(&call);
+                    bytes += size;
+                    outstanding.push_back((operation, size, enqueue(store.as_ref(), call)));
+                }
                 None => open = false,
             },
         }
+    }
+}
+
+/// Bytes of what is to be stored, as far as they count.
+fn size(call: &StoreCall) -> usize {
+    match call {
+        StoreCall::Append(submission) => {
+            submission.envelopes.iter().map(|envelope| envelope.envelope.len()).sum()
+        }
+        _ => 0,
     }
 }
 

@@ -100,9 +100,7 @@ impl Driver {
                 return Ended::Failed(what);
             }
             if self.stop_by.is_some_and(|by| self.core.idle() || by <= Instant::now()) {
-                for peer in self.peers.values() {
-                    peer.close();
-                }
+                self.say_goodbye();
                 self.calls.finish().await;
                 return Ended::Stopped;
             }
@@ -120,6 +118,16 @@ impl Driver {
             }
             self.perform();
         }
+    }
+
+    fn say_goodbye(&mut self) {
+        let mut peers: Vec<_> = self.peers.drain().collect();
+        peers.sort_unstable_by_key(|(connection, _)| *connection);
+        for (connection, peer) in peers {
+            peer.close();
+            self.input(Input::Disconnected { connection });
+        }
+        self.perform();
     }
 
     fn sleep_until(&self) -> Instant {

@@ -72,11 +72,6 @@ pub(crate) enum RunError {
 /// What is needed to reload the configuration.
 pub(crate) type Reload = Box<dyn Fn() -> Result<Config, crate::config::ConfigError> + Send>;
 
-/// Opens the data folder's store.
-pub(crate) fn open_store(folder: &Folder, config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    crate::storage::open(&folder.store(), config)
-}
-
 /// Runs a server until it is told to stop.
 pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> {
     let machine = |error: &dyn std::fmt::Display| RunError::Machine(error.to_string());
@@ -88,7 +83,7 @@ pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> 
     let listening = listener.local_addr().map_err(|error| machine(&error))?;
     let folder = Folder::take(&config.data_dir)?;
     let identity = Identity::load_or_make(folder.path())?;
-    let store = open_store(&folder, &config).map_err(RunError::Store)?;
+    let store = opened(&folder, &config).await?;
     let nobody = workers::nobody().map_err(|error| machine(&error))?;
     let core = Core::new(config.core(), &identity.chain, nobody).map_err(|error| machine(&error))?;
     let tls = identity.tls()?;
@@ -147,6 +142,14 @@ pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> 
     store.close().await.map_err(|error| RunError::StoreFailed(error.to_string()))?;
     info!("stopped");
     Ok(())
+}
+
+/// Opens the store, which after a crash may take seconds.
+async fn opened(folder: &Folder, config: &Config) -> Result<Arc<dyn Store>, RunError> {
+    let (path, config) = (folder.store(), config.clone());
+    let opened = tokio::task::spawn_blocking(move || crate::storage::open(&path, &config)).await;
+    let store = opened.map_err(|error| RunError::Machine(error.to_string()))?.map_err(RunError::Store)?;
+    Ok(Arc::new(store))
 }
 
 /// Returns when the operator wants the server to stop.

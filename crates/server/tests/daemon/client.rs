@@ -1,0 +1,298 @@
+//! A client of a few keys, on a blocking TLS connection.
+
+use std::{
+    collections::VecDeque,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use sotto_proto::{
+    AccountId, Certificate, DeviceId, DeviceList, FateTag, IdentityKey, ListHash, QueueNumber, Signature,
+    SignedCertificate, SignedDeviceList, SubmissionId, Username, VersionRange,
+    frame::{
+        Attach, AuthKey, ClientFrame, Deliver, DeviceLogin, FrameDecoder, Hello, OutgoingEnvelope, Register,
+        ServerFrame, Submit, UsedList, Welcome,
+    },
+    keys::{AccountKey, DeviceKey},
+    limits::MAX_FRAME,
+    login,
+};
+
+use crate::program::Daemon;
+
+/// How long the server may take for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Accepts any certificate: the key chain and the address's fingerprint are what these tests look at.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let schemes = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, schemes)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// An account with one device.
+pub(crate) struct Person {
+    name: Username,
+    account: AccountId,
+    device: DeviceId,
+    device_key: SigningKey,
+    list: SignedDeviceList,
+}
+
+impl Person {
+    pub(crate) fn new(name: &str, seed: u8) -> Self {
+        let name = Username::parse(name).unwrap();
+        let key = SigningKey::from_bytes(&[seed; 32]);
+        let device_key = SigningKey::from_bytes(&[seed + 100; 32]);
+        let (account, device) = (AccountId([seed; 16]), DeviceId([seed; 16]));
+        let account_key = AccountKey(key.verifying_key().to_bytes());
+        let certificate = Certificate {
+            username: name.clone(),
+            account,
+            account_key,
+            device,
+            device_key: DeviceKey(device_key.verifying_key().to_bytes()),
+            identity_key: IdentityKey([seed; 32]),
+            created_ms: 1,
+        };
+        let encoded = certificate.encode();
+        let signature = key.sign(&Certificate::signing_input(&encoded));
+        let certificate = SignedCertificate::assemble(&encoded, &Signature(signature.to_bytes())).unwrap();
+        let list = DeviceList {
+            username: name.clone(),
+            account,
+            account_key,
+            number: 1,
+            previous: ListHash([0; 32]),
+            devices: vec![certificate],
+            revocations: Vec::new(),
+        };
+        let encoded = list.encode();
+        let signature = key.sign(&DeviceList::signing_input(&encoded));
+        let list = SignedDeviceList::assemble(&encoded, &Signature(signature.to_bytes())).unwrap();
+        Self { name, account, device, device_key, list }
+    }
+
+    fn used(&self) -> UsedList {
+        UsedList { account: self.account, number: 1, hash: self.list.hash(), list: None }
+    }
+
+    /// One envelope of `n`s.
+    pub(crate) fn submit(&self, n: u8, to: &Person) -> ClientFrame {
+        let envelope = OutgoingEnvelope {
+            account: to.account,
+            device: to.device,
+            fate_tag: FateTag([n; 16]),
+            transient: false,
+            envelope: vec![n; 2400].into(),
+        };
+        ClientFrame::Submit(Submit {
+            submission: SubmissionId([n; 16]),
+            lists: vec![self.used(), to.used()],
+            envelopes: vec![envelope],
+        })
+    }
+}
+
+/// A connection.
+pub(crate) struct Client {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    decoder: FrameDecoder,
+    server: sotto_proto::ServerId,
+    welcome: Option<Welcome>,
+    incarnation: Option<sotto_proto::Incarnation>,
+    pushes: VecDeque<ServerFrame>,
+    request: u32,
+}
+
+impl Client {
+    /// Connects, and checks the chain as a client must.
+    pub(crate) fn connect(daemon: &Daemon) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"sotto/1".to_vec()];
+        let name = ServerName::try_from("sotto").unwrap();
+        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let tcp = TcpStream::connect(daemon.address.host_port()).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let mut client = Self {
+            stream: StreamOwned::new(tls, tcp),
+            decoder: FrameDecoder::new(MAX_FRAME),
+            server: sotto_proto::ServerId([0; 32]),
+            welcome: None,
+            incarnation: None,
+            pushes: VecDeque::new(),
+            request: 0,
+        };
+        let Some(ServerFrame::Chain(chain)) = client.next() else { panic!("the chain comes first") };
+        let certificate = client.stream.conn.peer_certificates().unwrap()[0].to_vec();
+        assert!(
+            certificate.windows(chain.first.len()).any(|window| window == chain.first),
+            "the chain ends in the key of this session"
+        );
+        assert_eq!(Some(chain.newest().0), daemon.address.fingerprint);
+        client.server = chain.server_id();
+        client
+    }
+
+    /// Connects, and says Hello.
+    pub(crate) fn hello(&mut self) {
+        let hello = Hello { versions: VersionRange::OURS, software: "test".to_owned() };
+        let ServerFrame::Welcome(welcome) = self.ask(&ClientFrame::Hello(hello)) else {
+            panic!("no welcome")
+        };
+        self.welcome = Some(welcome);
+    }
+
+    /// Registers a person, and signs in.
+    pub(crate) fn online(daemon: &Daemon, person: &Person) -> Self {
+        let mut client = Self::connect(daemon);
+        client.hello();
+        let register = Register {
+            invite: None,
+            username: person.name.to_string(),
+            auth_key: AuthKey([7; 32]),
+            list: person.list.as_bytes().to_vec().into(),
+        };
+        assert_eq!(client.ask(&ClientFrame::Register(register)), ServerFrame::Done);
+        client.sign_in(person);
+        client
+    }
+
+    /// Connects, and signs in.
+    pub(crate) fn signed_in(daemon: &Daemon, person: &Person) -> Self {
+        let mut client = Self::connect(daemon);
+        client.hello();
+        client.sign_in(person);
+        client
+    }
+
+    fn sign_in(&mut self, person: &Person) {
+        let exporter = self.stream.conn.export_keying_material([0; 32], login::EXPORTER_LABEL, None).unwrap();
+        let challenge = self.welcome.as_ref().unwrap().challenge;
+        let input = login::device_login(&self.server, &challenge, &exporter);
+        let login = DeviceLogin {
+            account: person.account,
+            device: person.device,
+            signature: Signature(person.device_key.sign(&input).to_bytes()),
+            interactive: true,
+        };
+        let ServerFrame::DeviceIn(device_in) = self.ask(&ClientFrame::DeviceLogin(login)) else {
+            panic!("not signed in")
+        };
+        self.incarnation = Some(device_in.mailbox.incarnation);
+    }
+
+    /// Starts delivery from the beginning.
+    pub(crate) fn attach(&mut self) {
+        let attach = Attach { incarnation: self.incarnation.unwrap(), after: QueueNumber(0) };
+        assert_eq!(self.ask(&ClientFrame::Attach(attach)), ServerFrame::Done);
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+        self.stream.flush().unwrap();
+    }
+
+    /// Sends a request and waits for its answer; pushes are kept.
+    pub(crate) fn ask(&mut self, frame: &ClientFrame) -> ServerFrame {
+        self.request += 1;
+        self.write(&frame.encode(self.request).unwrap());
+        loop {
+            let (request, frame) = self.read().expect("an answer");
+            if request == self.request {
+                return frame;
+            }
+            self.pushes.push_back(frame);
+        }
+    }
+
+    /// The next push, `None` when the server has closed.
+    pub(crate) fn next(&mut self) -> Option<ServerFrame> {
+        self.pushes.pop_front().or_else(|| self.read().map(|(_, frame)| frame))
+    }
+
+    /// The next delivery.
+    pub(crate) fn delivery(&mut self) -> Deliver {
+        loop {
+            if let ServerFrame::Deliver(deliver) = self.next().expect("a delivery") {
+                return deliver;
+            }
+        }
+    }
+
+    /// Everything up to Drained.
+    pub(crate) fn until_drained(&mut self) -> Vec<Deliver> {
+        let mut deliveries = Vec::new();
+        loop {
+            match self.next().expect("Drained") {
+                ServerFrame::Deliver(deliver) => deliveries.push(deliver),
+                ServerFrame::Drained(_) => return deliveries,
+                _ => {}
+            }
+        }
+    }
+
+    fn read(&mut self) -> Option<(u32, ServerFrame)> {
+        loop {
+            if let Some(raw) = self.decoder.next_frame().unwrap() {
+                return Some((raw.request, ServerFrame::decode(raw.kind, &raw.payload).unwrap().unwrap()));
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(read) => self.decoder.push(&buffer[..read]),
+                Err(error) => panic!("the connection broke instead of ending: {error}"),
+            }
+        }
+    }
+}
