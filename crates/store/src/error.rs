@@ -43,8 +43,9 @@ impl From<std::io::Error> for StoreError {
 impl From<::sled::Error> for StoreError {
     fn from(error: ::sled::Error) -> Self {
         match error {
-            ::sled::Error::Corruption { .. } => Self::Damaged(error.to_string()),
-            other => Self::Failed(other.to_string()),
+            // An unsupported configuration or an inconsistency is how sled meets damage it did not expect.
+            ::sled::Error::Io(_) => Self::Failed(error.to_string()),
+            other => Self::Damaged(other.to_string()),
         }
     }
 }

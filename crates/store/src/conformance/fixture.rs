@@ -100,11 +100,7 @@ fn device(seed: u8, number: u8) -> DeviceId {
 }
 
 /// Signed keys with this id, and one-time keys with the ids in the ranges.
-pub(super) fn upload(
-    id: u32,
-    one_time: std::ops::Range<u32>,
-    one_time_kem: std::ops::Range<u32>,
-) -> PrekeyUpload {
+pub fn upload(id: u32, one_time: std::ops::Range<u32>, one_time_kem: std::ops::Range<u32>) -> PrekeyUpload {
     let validity = Validity::from(1_000);
     let signature = Signature([3; 64]);
     let kem = |id: u32| KemPrekey {
@@ -154,7 +150,7 @@ pub fn put(store: &impl Store, submission: u64, now_ms: u64, envelopes: Vec<NewE
 }
 
 /// The outcomes alone.
-pub(super) fn outcomes(appended: &Appended) -> Vec<Outcome> {
+pub fn outcomes(appended: &Appended) -> Vec<Outcome> {
     appended.submitted.devices.iter().map(|device| device.outcome).collect()
 }
 

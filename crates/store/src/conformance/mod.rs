@@ -12,7 +12,7 @@ mod submissions;
 
 use crate::{Store, StoreConfig};
 
-pub use fixture::{Person, envelope, key, put, tag};
+pub use fixture::{Person, envelope, key, outcomes, put, tag, upload};
 pub use model::{Operation, Script, apply, operations};
 
 /// One store that can be closed and opened again.

@@ -156,7 +156,7 @@ impl SledStore {
         }
     }
 
-    fn read<T: Send + 'static>(
+    fn look<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Pending<T> {
@@ -236,11 +236,11 @@ impl Store for SledStore {
 
     fn account_by_name(&self, name: &Username) -> Pending<Option<AccountRecord>> {
         let name = name.clone();
-        self.read(move |shared| shared.account_by_name(&name))
+        self.look(move |shared| shared.account_by_name(&name))
     }
 
     fn account(&self, account: AccountId) -> Pending<Option<AccountRecord>> {
-        self.read(move |shared| shared.account(account))
+        self.look(move |shared| shared.account(account))
     }
 
     fn replace_account(&self, expected: &AccountRecord, new: AccountRecord) -> Pending<ReplaceOutcome> {
@@ -249,7 +249,7 @@ impl Store for SledStore {
     }
 
     fn names(&self, after: Option<Username>, limit: usize) -> Pending<Vec<(Username, AccountId)>> {
-        self.read(move |shared| shared.names(after, limit))
+        self.look(move |shared| shared.names(after, limit))
     }
 
     fn put_prekeys(&self, device: DeviceId, upload: PrekeyUpload) -> Pending<PrekeyCounts> {
@@ -257,7 +257,7 @@ impl Store for SledStore {
     }
 
     fn prekey_counts(&self, device: DeviceId) -> Pending<PrekeyCounts> {
-        self.read(move |shared| shared.prekey_counts(device))
+        self.look(move |shared| shared.prekey_counts(device))
     }
 
     fn claim_prekeys(&self, devices: Vec<DeviceId>, one_time: bool) -> Pending<Vec<Option<PrekeyBundle>>> {
@@ -269,15 +269,15 @@ impl Store for SledStore {
     }
 
     fn submission(&self, key: SubmissionKey) -> Pending<Option<Submitted>> {
-        self.read(move |shared| shared.submission(&key))
+        self.look(move |shared| shared.submission(&key))
     }
 
     fn mailbox(&self, device: DeviceId) -> Pending<Option<MailboxState>> {
-        self.read(move |shared| Ok(shared.mailbox(device)))
+        self.look(move |shared| Ok(shared.mailbox(device)))
     }
 
     fn read(&self, device: DeviceId, after: QueueNumber, max_bytes: usize) -> Pending<Vec<Delivery>> {
-        self.read(move |shared| shared.read(device, after, max_bytes))
+        self.look(move |shared| shared.read(device, after, max_bytes))
     }
 
     fn ack(&self, device: DeviceId, through: QueueNumber) -> Pending<Vec<FateTag>> {
@@ -285,7 +285,7 @@ impl Store for SledStore {
     }
 
     fn fates(&self, tags: Vec<FateTag>) -> Pending<Vec<FateState>> {
-        self.read(move |shared| shared.fates(&tags))
+        self.look(move |shared| shared.fates(&tags))
     }
 
     fn expire(&self, now_ms: u64) -> Pending<usize> {
@@ -293,7 +293,7 @@ impl Store for SledStore {
     }
 
     fn usage(&self) -> Pending<Usage> {
-        self.read(move |shared| Ok(shared.usage()))
+        self.look(move |shared| Ok(shared.usage()))
     }
 
     fn close(&self) -> Pending<()> {

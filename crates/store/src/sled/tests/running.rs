@@ -1,0 +1,120 @@
+use std::{fs, sync::mpsc};
+
+use super::*;
+use crate::conformance::{Person, envelope, key, outcomes, put};
+use sotto_proto::frame::{Outcome, Refusal};
+
+#[test]
+fn sled_never_writes_a_blob() {
+    let engine = OnDisk::create(StoreConfig::default());
+    let alice = Person::new("alice", 1);
+    alice.register(engine.store());
+    // The longest rows there are, many to a leaf, in and out.
+    for submission in 0..30_u64 {
+        let length = row::MAX_INLINE + usize::from(submission % 10 == 0);
+        let envelopes =
+            (0..20).map(|place| envelope(alice.device, submission * 20 + place, length)).collect();
+        let appended = put(engine.store(), submission, 1, envelopes);
+        if submission % 3 == 0 {
+            engine.store().ack(alice.device, appended.numbers[9].unwrap()).wait().unwrap();
+        }
+        let upload = conformance::upload(1, 0..100, 0..50);
+        engine.store().put_prekeys(alice.device, upload).wait().unwrap();
+    }
+    let many = (0..row::MAX_OUTCOMES as u64).map(|number| envelope(alice.device, number, 1)).collect();
+    put(engine.store(), 1000, 1, many);
+    let (_folder, path, _) = engine.close();
+    assert_eq!(fs::read_dir(path.join("g-1/blobs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_submission_with_more_outcomes_than_a_row_holds_is_refused() {
+    let engine = OnDisk::create(StoreConfig::default());
+    let alice = Person::new("alice", 1);
+    alice.register(engine.store());
+    assert!(row::MAX_OUTCOMES >= sotto_proto::limits::MAX_ENVELOPES_PER_SUBMIT);
+    let many = (0..=row::MAX_OUTCOMES as u64).map(|number| envelope(alice.device, number, 1)).collect();
+    let appended = put(engine.store(), 1, 1, many);
+    assert!(outcomes(&appended).iter().all(|outcome| *outcome == Outcome::Refused(Refusal::TooLarge)));
+    assert_eq!(engine.store().usage().wait().unwrap().envelopes, 0);
+    assert_eq!(engine.store().submission(key(1)).wait(), Ok(None));
+}
+
+#[test]
+fn a_failure_is_final_and_told() {
+    let engine = OnDisk::create(StoreConfig::default());
+    let alice = Person::new("alice", 1);
+    alice.register(engine.store());
+    put(engine.store(), 1, 1, vec![envelope(alice.device, 1, 10)]);
+    let (told, failures) = mpsc::channel();
+    engine.store().on_failure(move |failure| told.send(failure).unwrap());
+    // The disk fails under the writer: the folder for large values is gone.
+    let files = engine.path().join("files");
+    fs::remove_dir(&files).unwrap();
+    let submit = |number, length| {
+        let envelopes = vec![envelope(alice.device, number, length)];
+        engine.store().append(Submission { key: key(number), envelopes, now_ms: 1 })
+    };
+    let (large, after) = (submit(2, 10_000), submit(3, 10));
+    let failure = failures.recv().unwrap();
+    assert!(matches!(failure, StoreError::Failed(_)), "{failure:?}");
+    assert_eq!(large.wait(), Err(failure.clone()));
+    assert_eq!(after.wait(), Err(failure.clone()));
+    assert_eq!(submit(4, 10).wait(), Err(failure.clone()));
+    assert_eq!(engine.store().expire(1).wait(), Err(failure.clone()));
+    let (told, late) = mpsc::channel();
+    engine.store().on_failure(move |failure| told.send(failure).unwrap());
+    assert_eq!(late.recv(), Ok(failure));
+    // What was acknowledged is there for the next program.
+    let (_folder, path, config) = engine.close();
+    let store = SledStore::open(&path, config).unwrap();
+    let waiting = store.read(alice.device, QueueNumber(0), usize::MAX).wait().unwrap();
+    assert_eq!(waiting[0].envelope, envelope(alice.device, 1, 10).envelope);
+    assert_eq!(store.submission(key(2)).wait(), Ok(None));
+}
+
+#[test]
+fn a_full_line_is_busy_and_does_nothing() {
+    let engine = OnDisk::create(StoreConfig::default());
+    let alice = Person::new("alice", 1);
+    alice.register(engine.store());
+    // Far more bytes than the line holds, faster than any disk takes them.
+    let pending: Vec<_> = (0..4000_u64)
+        .map(|number| {
+            let envelopes = vec![envelope(alice.device, number, 40_000)];
+            engine.store().append(Submission { key: key(number), envelopes, now_ms: 1 })
+        })
+        .collect();
+    let results: Vec<_> = pending.into_iter().map(Pending::wait).collect();
+    let busy = results.iter().filter(|result| **result == Err(StoreError::Busy)).count();
+    let stored = results.iter().filter(|result| result.is_ok()).count();
+    assert!(busy > 0 && stored > 0, "{busy} busy, {stored} stored");
+    assert_eq!(busy + stored, 4000);
+    for (number, result) in (0..).zip(&results) {
+        assert_eq!(engine.store().submission(key(number)).wait().unwrap().is_some(), result.is_ok());
+    }
+}
+
+#[test]
+fn readers_see_only_what_is_committed() {
+    let engine = OnDisk::create(StoreConfig::default());
+    let alice = Person::new("alice", 1);
+    alice.register(engine.store());
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 0..300_u64 {
+                put(engine.store(), number, 1, vec![envelope(alice.device, number, 100)]);
+            }
+        });
+        let mut seen = 0;
+        while !writer.is_finished() {
+            // Seen before asked for again, so an uncommitted row that went away would show.
+            let waiting = engine.store().read(alice.device, QueueNumber(0), usize::MAX).wait().unwrap();
+            assert!(waiting.len() >= seen);
+            seen = waiting.len();
+            for number in 0..seen as u64 {
+                assert!(engine.store().submission(key(number)).wait().unwrap().is_some());
+            }
+        }
+    });
+}
