@@ -347,7 +347,8 @@ fn cases() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    // Each step of shrinking plays a whole world; a few hundred say enough.
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn both_sides_agree_in_the_end(seed: u64, events in vec(event(), 1..80)) {
