@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fmt::Display,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -40,12 +41,13 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(code: u8, message: impl ToString) -> Self {
-        Self { code, message: message.to_string(), hint: None }
+    fn new(code: u8, message: impl Display) -> Self {
+        let message = message.to_string();
+        Self { code, message, hint: None }
     }
 
-    fn hint(self, hint: impl ToString) -> Self {
-        Self { hint: Some(hint.to_string()), ..self }
+    fn hint(self, hint: &str) -> Self {
+        Self { hint: Some(hint.to_owned()), ..self }
     }
 }
 

@@ -123,9 +123,9 @@ pub(crate) fn example() -> String {
         let (table, name) = key.name.split_once('.').unwrap_or(("", key.name));
         if table != section {
             section = table;
-            text.push_str(&format!("\n[{table}]\n"));
+            text.extend(["\n[", table, "]\n"]);
         }
-        text.push_str(&format!("# {}\n# {name} = {}\n", key.about, key.example));
+        text.extend(["# ", key.about, "\n# ", name, " = ", key.example, "\n"]);
     }
     text
 }
@@ -292,7 +292,7 @@ fn text_or_number(name: &str, value: &Value) -> Result<String, String> {
     value.as_integer().map_or_else(|| text(name, value).map(str::to_owned), |number| Ok(number.to_string()))
 }
 
-fn number<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
+fn number<T: TryFrom<i64> + PartialOrd + Copy + std::fmt::Display>(
     name: &str,
     value: &Value,
     least: T,

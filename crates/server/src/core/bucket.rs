@@ -15,7 +15,7 @@ struct Bucket {
 /// A bucket for each key.
 #[derive(Debug)]
 pub(super) struct Buckets<K> {
-    buckets: HashMap<K, Bucket>,
+    rows: HashMap<K, Bucket>,
     burst: u64,
     refill_ms: u64,
 }
@@ -23,16 +23,16 @@ pub(super) struct Buckets<K> {
 impl<K: Hash + Eq> Buckets<K> {
     /// `burst` at once, and one more every `refill_ms`.
     pub(super) fn new(burst: u64, refill_ms: u64) -> Self {
-        Self { buckets: HashMap::new(), burst, refill_ms }
+        Self { rows: HashMap::new(), burst, refill_ms }
     }
 
     /// Takes `count` tokens (at most `burst`) or none; `Err` holds the milliseconds until there are enough.
     pub(super) fn take(&mut self, key: K, count: u64, now_ms: u64) -> Result<(), u64> {
-        if self.buckets.len() >= REMEMBERED && !self.buckets.contains_key(&key) {
+        if self.rows.len() >= REMEMBERED && !self.rows.contains_key(&key) {
             self.sweep(now_ms);
         }
         let whole = self.burst * self.refill_ms;
-        let bucket = self.buckets.entry(key).or_insert(Bucket { used_ms: 0, at_ms: now_ms });
+        let bucket = self.rows.entry(key).or_insert(Bucket { used_ms: 0, at_ms: now_ms });
         let used_ms = bucket.used_ms.saturating_sub(now_ms.saturating_sub(bucket.at_ms));
         bucket.used_ms = used_ms;
         bucket.at_ms = now_ms;
@@ -46,7 +46,7 @@ impl<K: Hash + Eq> Buckets<K> {
 
     /// Forgets the buckets that are full again.
     pub(super) fn sweep(&mut self, now_ms: u64) {
-        self.buckets.retain(|_, bucket| bucket.at_ms + bucket.used_ms > now_ms);
+        self.rows.retain(|_, bucket| bucket.at_ms + bucket.used_ms > now_ms);
     }
 }
 
@@ -64,6 +64,6 @@ mod tests {
         assert_eq!(buckets.take("a", 1, 1_050), Err(50));
         assert_eq!(buckets.take("a", 1, 1_100), Ok(()));
         buckets.sweep(5_000);
-        assert!(buckets.buckets.is_empty());
+        assert!(buckets.rows.is_empty());
     }
 }

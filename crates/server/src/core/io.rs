@@ -110,8 +110,9 @@ pub enum Input {
     Tick,
 }
 
-/// What is to be done, in this order.
+/// What is to be done, in this order. Each is used up at once, so a box for the large ones would only cost.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub enum Output {
     /// Send bytes.
     Send {
@@ -279,7 +280,7 @@ pub enum Job {
         /// Its certified signing key.
         device_key: DeviceKey,
         /// The keys.
-        upload: PrekeyUpload,
+        upload: Box<PrekeyUpload>,
         /// The server's clock, Unix milliseconds.
         now_ms: u64,
     },
@@ -293,7 +294,7 @@ pub enum WorkResult {
     /// Whether the password is right.
     Verified(bool),
     /// The upload back, or why it was refused.
-    Prekeys(Result<PrekeyUpload, String>),
+    Prekeys(Result<Box<PrekeyUpload>, String>),
     /// The machine could not do it (out of memory).
     Failed(String),
 }

@@ -81,15 +81,15 @@ impl Core {
         now_ms: u64,
         source: ListSource,
         known: &Known,
-        list: SignedDeviceList,
+        list: &SignedDeviceList,
         outcome: ReplaceOutcome,
     ) {
         let ticket = source.ticket();
         let refused: Option<Refused> = match outcome {
             ReplaceOutcome::Replaced(revision) => {
-                let record = AccountRecord { revision, ..with_list(&known.record, &list) };
+                let record = AccountRecord { revision, ..with_list(&known.record, list) };
                 self.remember(record);
-                self.close_removed(known, &list);
+                self.close_removed(known, list);
                 None
             }
             ReplaceOutcome::Conflict(newest) => {

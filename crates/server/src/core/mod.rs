@@ -369,13 +369,13 @@ impl Core {
                 self.password_set(now_ms, ticket, *new, attempts, outcome);
             }
             (Step::ReplaceList { source, known, list }, StoreReply::Replaced(outcome)) => {
-                self.list_replaced(now_ms, source, &known, *list, outcome);
+                self.list_replaced(now_ms, source, &known, &list, outcome);
             }
             (Step::SignInMailbox { ticket, session, known }, StoreReply::Mailbox(mailbox)) => {
                 self.sign_in_mailbox(now_ms, ticket, session, known, mailbox);
             }
             (Step::SignInPrekeys { ticket, session, known, mailbox }, StoreReply::PrekeyCounts(counts)) => {
-                self.signed_in(now_ms, ticket, *session, &known, mailbox, counts)
+                self.signed_in(now_ms, ticket, *session, &known, mailbox, counts);
             }
             (Step::Publish { ticket }, StoreReply::PrekeyCounts(counts)) => {
                 self.published(ticket, counts);

@@ -31,6 +31,7 @@ impl Core {
             return Err((ErrorCode::LIMIT, message.into()));
         }
         let (account, device, device_key) = (session.account, session.device, session.device_key);
+        let upload = Box::new(upload);
         let job = Job::VerifyPrekeys { account, device, device_key, upload, now_ms };
         self.toil(Toil::Publish { ticket, device }, job)
     }
@@ -39,11 +40,11 @@ impl Core {
         &mut self,
         ticket: Ticket,
         device: DeviceId,
-        result: Result<PrekeyUpload, String>,
+        result: Result<Box<PrekeyUpload>, String>,
     ) {
         match result {
             Ok(upload) => {
-                self.call(Step::Publish { ticket }, StoreCall::PutPrekeys(device, upload));
+                self.call(Step::Publish { ticket }, StoreCall::PutPrekeys(device, *upload));
             }
             Err(problem) => {
                 self.refuse(ticket, (ErrorCode::BAD_KEYS, format!("the prekeys: {problem}").into()));

@@ -126,14 +126,14 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(peer: Peer<S
     }
     let (mut reading, mut writing) = tokio::io::split(stream);
     let wrote_all = {
-        let mut read = pin!(read(&mut reading, id, &shared, common));
-        let mut write = pin!(write(&mut writing, id, &mut queue, &shared, &common.driver));
+        let mut reader = pin!(read(&mut reading, id, &shared, common));
+        let mut writer = pin!(write(&mut writing, id, &mut queue, &shared, &common.driver));
         tokio::select! {
-            wrote = &mut write => wrote,
-            () = &mut read => {
+            all = &mut writer => all,
+            () = &mut reader => {
                 // What the core has said, or says to the last requests, still goes out.
                 drop(common.driver.send(Message::Input(Input::Disconnected { connection: id })).await);
-                timeout(GOODBYE_TIMEOUT, &mut write).await.unwrap_or(false)
+                timeout(GOODBYE_TIMEOUT, &mut writer).await.unwrap_or(false)
             }
         }
     };
@@ -219,7 +219,7 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, id: ConnectionId, shared: &
             () = common.stop.cancelled() => return std::future::pending().await,
         };
         match read {
-            Ok(Ok(0)) | Ok(Err(_)) | Err(_) => return,
+            Ok(Ok(0) | Err(_)) | Err(_) => return,
             Ok(Ok(_)) => {}
         }
     }

@@ -33,9 +33,9 @@ fn what_waited_comes_in_order_then_drained_then_what_is_new() {
     assert!(waited.windows(2).all(|pair| pair[0].number < pair[1].number));
     let live = bench.submitted(sender, alice.submit(21, &[(&bob, 0)]));
     assert_eq!(outcomes(&live), [Outcome::Stored { connected: true }]);
-    let pushed = bench.pushes(reader);
-    assert_eq!(pushed.len(), 1, "pushed once, and Drained is not said again: {pushed:?}");
-    let ServerFrame::Deliver(deliver) = &pushed[0] else { panic!() };
+    let live = bench.pushes(reader);
+    assert_eq!(live.len(), 1, "pushed once, and Drained is not said again: {live:?}");
+    let ServerFrame::Deliver(deliver) = &live[0] else { panic!() };
     assert_eq!(bench.ack(reader, incarnation, deliver.number), ServerFrame::Done);
     assert!(matches!(&bench.pushes(sender)[..], [ServerFrame::Taken(taken)] if taken.tags.len() == 21));
     let (again, _) = bench.attach(&bob, 0, 0);

@@ -108,7 +108,7 @@ impl Bench {
                     self.input(Input::Written { connection, bytes: size });
                 }
             }
-            Output::FrameLimit { .. } => {}
+            Output::FrameLimit { .. } | Output::Operator { .. } => {}
             Output::Close { connection } => self.closed.push(connection),
             Output::Store { operation, call } => match &mut self.held {
                 Some(held) => held.push_back((operation, call)),
@@ -119,7 +119,6 @@ impl Bench {
                 self.input(Input::Worked { operation, result });
             }
             Output::Log(event) => self.log.push(event.to_string()),
-            Output::Operator { .. } => {}
             Output::Failed(what) => self.failed = Some(what),
         }
     }
