@@ -1,6 +1,6 @@
 //! Named scenarios: one story each, and what everybody must see in the end.
 
-use sotto_client::api::{Command, ErrorKind, Fate, Reply};
+use sotto_client::api::{Command, ErrorKind, Event, Fate, Reply};
 use sotto_proto::{SignedDeviceList, frame::ServerFrame, limits::DAY_MS};
 use sotto_server::core::CoreConfig;
 use sotto_store::StoreConfig;
@@ -40,6 +40,22 @@ fn messages_for_somebody_offline_arrive_once_and_in_order() {
     let expected: Vec<_> = texts("alice: number", 300);
     assert_eq!(world.screen(bob), expected);
     assert!(world.rows(alice).iter().all(|row| row.fate == Some(Fate::Delivered)));
+}
+
+#[test]
+fn drained_means_that_first_messages_are_on_screen() {
+    let mut world = World::new(24);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.disconnect(bob);
+    world.send(alice, "bob", "who am I?");
+    world.devices[bob].events.clear();
+    world.connect(bob);
+    while !world.devices[bob].events.contains(&Event::Drained) {
+        assert!(world.run_server() | world.run_device(bob, 1, true), "it is told in the end");
+    }
+    let shown = world.devices[bob].events.iter().position(|event| matches!(event, Event::Row(_)));
+    let drained = world.devices[bob].events.iter().position(|event| *event == Event::Drained);
+    assert!(shown.is_some() && shown < drained, "{:?}", world.devices[bob].events);
 }
 
 #[test]

@@ -65,6 +65,7 @@ impl Core {
         self.refusing.clear();
         self.hand_over.clear();
         self.ack_due = false;
+        self.drained_due = false;
         self.connection = Connection::Connecting;
     }
 
@@ -136,7 +137,7 @@ impl Core {
             }
             ServerFrame::Drained(drained) if self.up() => {
                 self.hole(step, drained.lost_through)?;
-                step.event(Event::Drained);
+                self.drained_due = true;
             }
             ServerFrame::Taken(taken) if self.up() => {
                 for tag in &taken.tags {
@@ -260,6 +261,15 @@ impl Core {
             "messages waited on the server for longer than it keeps them, and were removed before this device \
              fetched them; their senders see them as expired",
         )
+    }
+
+    /// Tells the faces that the mailbox is drained, once everything that was in it is shown: first messages wait for the
+    /// list that confirms their sender.
+    pub(super) fn tell_drained(&mut self, step: &mut Step<'_, '_>) {
+        if self.drained_due && !self.looking_up() {
+            self.drained_due = false;
+            step.event(Event::Drained);
+        }
     }
 
     /// Tells the server what this store has committed. Called at the end of a batch, so that one ack covers it.

@@ -85,6 +85,11 @@ impl Core {
         self.lookups.get(sought).is_some_and(|again_ms| *again_ms != u64::MAX)
     }
 
+    /// Whether the answer to a lookup is still to come.
+    pub(super) fn looking_up(&self) -> bool {
+        self.lookups.values().any(|again_ms| *again_ms == u64::MAX)
+    }
+
     pub(super) fn lookup_failed(
         &mut self,
         step: &mut Step<'_, '_>,

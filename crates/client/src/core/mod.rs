@@ -103,6 +103,8 @@ pub struct Core {
     hand_over: BTreeSet<AccountId>,
     /// Whether something was committed that the server has not been told.
     ack_due: bool,
+    /// Whether everything that waited in the mailbox has come, and the faces have not been told.
+    drained_due: bool,
     /// Whether the server's data was restored since the last connection.
     restored: bool,
     /// When the daily work is due.
@@ -159,6 +161,7 @@ impl Core {
             refusing: BTreeMap::new(),
             hand_over: BTreeSet::new(),
             ack_due: false,
+            drained_due: false,
             restored: false,
             upkeep_ms: 0,
         })
@@ -197,6 +200,7 @@ impl Core {
         self.acknowledge(step)?;
         self.upkeep(step)?;
         let wake_ms = self.pump(step)?;
+        self.tell_drained(step);
         self.sessions.save(step.tx)?;
         if let Some(wake_ms) = wake_ms {
             step.out.push(Output::WakeAt(wake_ms));

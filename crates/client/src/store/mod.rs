@@ -99,6 +99,8 @@ impl LocalStore {
             }
         }
         hex.push('\'');
+        // What goes wrong is said once, by this program; not by the library on stderr as well.
+        connection.pragma_update_and_check(None, "cipher_log_level", "NONE", |_| Ok(()))?;
         connection.pragma_update(None, "key", hex.as_str())?;
         let store = Self::prepare(connection)?;
         if new {
