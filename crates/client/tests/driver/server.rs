@@ -1,0 +1,76 @@
+//! A server in a process of its own: this very test program, started again as one.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use sotto_proto::Address;
+
+const DATA: &str = "SOTTO_TEST_SERVER_DATA";
+const LISTEN: &str = "SOTTO_TEST_SERVER_LISTEN";
+
+/// A server, killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    data: PathBuf,
+    pub(crate) address: Address,
+}
+
+impl Server {
+    pub(crate) fn start(data: &Path) -> Self {
+        Self::listen(data, "127.0.0.1:0")
+    }
+
+    fn listen(data: &Path, listen: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "server::server_process", "--nocapture"])
+            .env(DATA, data)
+            .env(LISTEN, listen)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut address = None;
+        for line in stdout.lines() {
+            let line = line.unwrap();
+            if let Some((_, text)) = line.split_once("address ") {
+                address = Some(text.trim().parse().unwrap());
+            }
+            if line == "ready" {
+                break;
+            }
+        }
+        Self { child, data: data.to_owned(), address: address.expect("the server says its address") }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// On the same port, with the same data.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        *self = Self::listen(&self.data.clone(), &self.address.host_port());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Not a test when it is run as one: the process that [`Server`] starts.
+#[test]
+fn server_process() {
+    if let (Some(data), Some(listen)) = (std::env::var_os(DATA), std::env::var_os(LISTEN)) {
+        let arguments = ["sottod".into(), "run".into(), "--listen".into(), listen, "--data-dir".into(), data];
+        let code = sotto_server::main_from(arguments);
+        panic!("the server ended: {code:?}");
+    }
+}
