@@ -214,10 +214,13 @@ fn a_swapped_identity_holds_everything_until_it_is_accepted() {
     assert!(world.command(alice, right).is_ok());
 }
 
-/// What a server that holds back a list sends in place of it.
+/// What a server that holds back a list from the first device sends it in its place.
 fn serve_old_list(world: &mut World, account: usize, old: Vec<u8>) {
     let id = world.accounts[account].id;
-    world.tamper = Some(Box::new(move |_, frame| {
+    world.tamper = Some(Box::new(move |index, frame| {
+        if index != 0 {
+            return Some(frame);
+        }
         let is_theirs =
             |bytes: &[u8]| SignedDeviceList::parse(bytes).is_ok_and(|list| list.list().account == id);
         Some(match frame {
@@ -295,6 +298,32 @@ fn a_rolled_back_list_is_noticed_and_the_newer_one_is_used() {
     assert!(world.warnings(alice).contains("old device list of bob"), "{}", world.warnings(alice));
     let known = world.devices[alice].store.transaction(|tx| tx.contact_by_name(&"bob".parse().unwrap()));
     assert!(known.unwrap().unwrap().list.list().revoked(&revoked), "the newer list stays");
+}
+
+#[test]
+fn a_message_from_a_device_whose_list_is_withheld_waits_for_the_list() {
+    let mut world = World::new(25);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "one");
+    world.pass(2_000);
+    let account = world.devices[bob].account;
+    let old = world.accounts[account].list.as_bytes().to_vec();
+    let laptop = world.second_device(account, None);
+    serve_old_list(&mut world, account, old);
+    for index in [alice, bob] {
+        world.connect(index);
+    }
+    let two = world.send(laptop, "alice", "two, from my laptop");
+    world.pass(5_000);
+    assert_eq!(world.screen(alice), ["bob: one"]);
+    assert!(world.warnings(alice).contains("wrote from a device"), "{}", world.warnings(alice));
+    world.send(bob, "alice", "three, from the old one");
+    world.pass(5_000);
+    assert_eq!(world.screen(alice).last().unwrap(), "bob: three, from the old one", "others are not held up");
+    world.tamper = None;
+    world.pass(120_000);
+    assert!(world.screen(alice).contains(&"bob: two, from my laptop".to_owned()));
+    assert_eq!(world.fate(laptop, two), Fate::Delivered);
 }
 
 #[test]

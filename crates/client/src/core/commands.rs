@@ -359,6 +359,7 @@ impl Core {
         let finding = |ok, what: &str, found: String| Finding { ok, what: what.to_owned(), found };
         let nobodys = step.tx.number(NOBODYS)?;
         let waiting = step.tx.outbox_length()?;
+        let held = step.tx.all_held()?;
         let mut findings = vec![
             finding(true, "account", format!("{} on device {}", self.me.username, self.me.device)),
             finding(
@@ -367,6 +368,7 @@ impl Core {
                 if self.up() { "online".to_owned() } else { "offline".to_owned() },
             ),
             finding(true, "outbox", format!("{waiting} waiting")),
+            finding(held == 0, "messages whose sender is not confirmed", format!("{held} held")),
             finding(
                 nobodys == 0,
                 "envelopes that could be attributed to nobody",

@@ -36,7 +36,7 @@ pub use io::{CommandId, Input, Output};
 use self::{link::Link, requests::Requests, sending::Lane, sessions::Sessions};
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event},
-    store::{StoreError, Tx},
+    store::{ClaimedIdentity, StoreError, Tx},
 };
 
 /// Why the core cannot go on. Nothing of the transaction may be committed.
@@ -101,6 +101,8 @@ pub struct Core {
     refusing: BTreeMap<DeviceId, (u64, u64)>,
     /// Accounts of which the server has an older list: it goes along with the next Submit.
     hand_over: BTreeSet<AccountId>,
+    /// Devices of which the user was told, on this run, that the served list lacks them.
+    warned: BTreeSet<ClaimedIdentity>,
     /// Whether something was committed that the server has not been told.
     ack_due: bool,
     /// Whether everything that waited in the mailbox has come, and the faces have not been told.
@@ -160,6 +162,7 @@ impl Core {
             keyless: BTreeMap::new(),
             refusing: BTreeMap::new(),
             hand_over: BTreeSet::new(),
+            warned: BTreeSet::new(),
             ack_due: false,
             drained_due: false,
             restored: false,

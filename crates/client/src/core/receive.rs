@@ -61,7 +61,7 @@ impl Core {
         };
         let sender = opening.certificate().certificate();
         let (account, username) = (sender.account, sender.username.clone());
-        let identity = ClaimedIdentity::new(&username, &account, &sender.account_key);
+        let identity = ClaimedIdentity::new(sender);
         if step.tx.held_count(&identity)? > 0 {
             // What came first from this sender is shown first.
             return self.hold(step, &identity, &username, bytes, stored_ms);
@@ -106,17 +106,12 @@ impl Core {
     /// The list served for a name is known now: envelopes that waited for it are opened, or are nobody's.
     pub(super) fn release_held(&mut self, step: &mut Step<'_, '_>, name: &Username) -> Result<(), CoreError> {
         let Some(contact) = step.tx.contact_by_name(name)? else { return Ok(()) };
-        let changed = contact.changed.as_ref().map(|changed| {
-            let says = changed.list();
-            ClaimedIdentity::new(&says.username, &says.account, &says.account_key)
-        });
         for (identity, held) in step.tx.held_identities()? {
-            // What the name's new identity wrote is shown once the user has accepted it.
-            if held != *name || changed == Some(identity) {
+            if held != *name {
                 continue;
             }
             for (envelope, stored_ms) in step.tx.take_held(&identity)? {
-                self.confirm(step, &contact, &envelope, stored_ms)?;
+                self.confirm(step, &contact, &identity, &envelope, stored_ms)?;
             }
         }
         Ok(())
@@ -126,6 +121,7 @@ impl Core {
         &mut self,
         step: &mut Step<'_, '_>,
         contact: &ContactRecord,
+        identity: &ClaimedIdentity,
         bytes: &[u8],
         stored_ms: u64,
     ) -> Result<(), CoreError> {
@@ -141,6 +137,28 @@ impl Core {
         let same = contact.account == sender.account && contact.account_key == sender.account_key;
         if same && contact.list.list().revoked(&device) {
             return self.revoked(step, &envelope, contact, stored_ms);
+        }
+        if same {
+            // Only the account can make such a certificate: the list that the server serves lacks the device, so a
+            // newer one is raced or withheld. It is asked for again until it comes.
+            step.tx.hold(identity, &contact.username, bytes, stored_ms)?;
+            if self.warned.insert(*identity) {
+                step.warn(format!(
+                    "{0} wrote from a device that is not in the device list which the server serves for {0}; the \
+                     messages are shown once it is",
+                    contact.username
+                ));
+            }
+            return Ok(());
+        }
+        if contact
+            .changed
+            .as_ref()
+            .is_some_and(|new| new.list().device(&device) == Some(opening.certificate()))
+        {
+            // What the name's new identity wrote is shown once the user has accepted it.
+            step.tx.hold(identity, &contact.username, bytes, stored_ms)?;
+            return Ok(());
         }
         // A certificate vouches only for itself: under this name the server serves another key, or no such device.
         step.tx.count_impostor(&contact.username)?;

@@ -4,7 +4,7 @@
 use rusqlite::{Row, params};
 use sha2::{Digest, Sha256};
 use sotto_proto::{
-    AccountId, AccountKey, DeviceId, MessageId, SessionId, Username, limits::DAY_MS, wire::labelled,
+    AccountId, Certificate, DeviceId, MessageId, SessionId, Username, limits::DAY_MS, wire::labelled,
 };
 
 use super::{StoreError, Tx, array, column, signed, time};
@@ -37,14 +37,15 @@ pub struct WantedBody {
     pub session: Option<SessionId>,
 }
 
-/// Everything that a certificate claims of its account and its signature proves: name, account id, account key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Everything that a certificate claims and its signature proves: name, account id, account key, device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClaimedIdentity(pub [u8; 32]);
 
 impl ClaimedIdentity {
-    /// SHA-256 over the three.
-    pub fn new(username: &Username, account: &AccountId, key: &AccountKey) -> Self {
-        let parts: [&[u8]; 3] = [username.as_str().as_bytes(), &account.0, &key.0];
+    /// SHA-256 over the four.
+    pub fn new(certificate: &Certificate) -> Self {
+        let Certificate { username, account, account_key, device, .. } = certificate;
+        let parts: [&[u8]; 4] = [username.as_str().as_bytes(), &account.0, &account_key.0, &device.0];
         Self(Sha256::digest(labelled("sotto v1 claimed identity", &parts)).into())
     }
 }
@@ -238,6 +239,11 @@ impl Tx<'_> {
     /// How many envelopes are held for an identity's confirmation.
     pub fn held_count(&self, identity: &ClaimedIdentity) -> Result<u64, StoreError> {
         self.count("SELECT count(*) FROM held_envelope WHERE identity = ?1", params![identity.0])
+    }
+
+    /// How many envelopes are held in all.
+    pub fn all_held(&self) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM held_envelope", [])
     }
 
     /// Identities that envelopes are held for, with the names that they claim.

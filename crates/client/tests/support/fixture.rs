@@ -87,7 +87,8 @@ pub fn fill(store: &mut LocalStore) -> Result<(), StoreError> {
         })?;
         tx.add_receipt(&contact(), &device(), &message(1))?;
         let name = "bob".parse().expect("name");
-        let identity = ClaimedIdentity::new(&name, &contact(), &sotto_proto::AccountKey([9; 32]));
+        let (theirs, _) = list("bob", contact(), device(), 9);
+        let identity = ClaimedIdentity::new(theirs.list().devices[0].certificate());
         tx.hold(&identity, &name, b"an envelope", NOW_MS)
     })
 }
