@@ -14,6 +14,8 @@ mod config;
 mod connection;
 mod directory;
 mod event;
+#[cfg(feature = "hostile")]
+mod hostile;
 mod io;
 mod known;
 mod lists;

@@ -61,6 +61,8 @@ pub(crate) struct Driver {
     next_question: u64,
     stop_by: Option<Instant>,
     failed: Option<String>,
+    #[cfg(feature = "hostile")]
+    hostile: Option<super::hostile::Hostile>,
 }
 
 /// The wall clock, Unix milliseconds.
@@ -88,7 +90,15 @@ impl Driver {
             next_question: 0,
             stop_by: None,
             failed: None,
+            #[cfg(feature = "hostile")]
+            hostile: None,
         }
+    }
+
+    /// Lies by the orders in this folder.
+    #[cfg(feature = "hostile")]
+    pub(crate) fn hostile(self, data_dir: &std::path::Path) -> Self {
+        Self { hostile: Some(super::hostile::Hostile::new(data_dir)), ..self }
     }
 
     /// Runs until the server has stopped, or the store failed.
@@ -149,6 +159,11 @@ impl Driver {
                 self.input(input);
             }
             Message::Input(input) => {
+                #[cfg(feature = "hostile")]
+                let input = match &mut self.hostile {
+                    Some(hostile) => hostile.incoming(&mut self.core, input),
+                    None => input,
+                };
                 let gone = match &input {
                     Input::Disconnected { connection } => Some(*connection),
                     _ => None,
@@ -178,6 +193,11 @@ impl Driver {
         while let Some(output) = self.core.next_output() {
             match output {
                 Output::Send { connection, bytes, class } => {
+                    #[cfg(feature = "hostile")]
+                    let bytes = match &mut self.hostile {
+                        Some(hostile) => hostile.outgoing(&self.core, connection, bytes),
+                        None => bytes,
+                    };
                     if let Some(peer) = self.peers.get(&connection) {
                         peer.send(bytes, class);
                     }

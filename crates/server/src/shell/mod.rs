@@ -6,6 +6,8 @@ pub(crate) mod calls;
 mod console;
 mod driver;
 pub(crate) mod folder;
+#[cfg(feature = "hostile")]
+mod hostile;
 pub(crate) mod identity;
 pub(crate) mod listener;
 mod peer;
@@ -109,6 +111,8 @@ pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> 
     let tasks = TaskTracker::new();
     let hashing_memory = config.hashing_memory;
     let driver = Driver::new(core, Arc::clone(&store), hashing_memory, messages);
+    #[cfg(feature = "hostile")]
+    let driver = driver.hostile(folder.path());
     let mut driver = tokio::spawn(driver.run());
     tasks.spawn(listener::accept(listener, tls, common, accepting.clone(), tasks.clone()));
     tasks.spawn(admin::serve(admin_socket, Arc::clone(&desk), accepting.clone(), tasks.clone()));

@@ -9,8 +9,10 @@ use std::{
 
 use sotto_proto::Address;
 
-fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sottod"));
+const SOTTOD: &str = env!("CARGO_BIN_EXE_sottod");
+
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SOTTOD_") {
             command.env_remove(name);
@@ -30,7 +32,7 @@ pub(crate) struct Finished {
 
 /// Runs a command to its end.
 pub(crate) fn sottod(args: &[&str]) -> Finished {
-    let output = command().args(args).output().unwrap();
+    let output = command(SOTTOD).args(args).output().unwrap();
     Finished {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -52,7 +54,16 @@ impl Daemon {
     }
 
     pub(crate) fn start_at(data: &Path, listen: &str, args: &[&str]) -> Self {
-        let mut child = command()
+        Self::spawn(SOTTOD, data, listen, args)
+    }
+
+    #[cfg(feature = "hostile")]
+    pub(crate) fn start_program(program: &str, data: &Path) -> Self {
+        Self::spawn(program, data, "127.0.0.1:0", &[])
+    }
+
+    fn spawn(program: &str, data: &Path, listen: &str, args: &[&str]) -> Self {
+        let mut child = command(program)
             .args(["run", "--listen", listen, "--data-dir"])
             .arg(data)
             .args(args)
