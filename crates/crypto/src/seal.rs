@@ -200,3 +200,45 @@ impl Opening {
         SealedBody::decode(&padded).map_err(UnsealError::Malformed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    /// Whoever seals a body could use other padding to carry a mark past the ratchet.
+    #[test]
+    fn one_body_has_one_padded_form() {
+        for length in [0, 100, 3_000] {
+            let body = SealedBody::new(BodyKind::Initial, SessionId([1; 16]), vec![7; length]);
+            let padded = body.encode();
+            let read = SealedBody::decode(&padded).unwrap();
+            assert_eq!((read.kind, read.session, read.message), (body.kind, body.session, body.message));
+            for at in [BODY_HEAD + length, padded.len() - 1] {
+                let mut marked = padded.clone();
+                marked[at] = 1;
+                assert_eq!(
+                    SealedBody::decode(&marked).err(),
+                    Some(WireError::Invalid("padding")),
+                    "byte {at}"
+                );
+            }
+            for other in
+                [BODY_HEAD + length, padded.len() - 1, padded.len() + 1, padded_length(padded.len() + 1)]
+            {
+                let mut resized = padded.clone();
+                resized.resize(other, 0);
+                assert_eq!(
+                    SealedBody::decode(&resized).err(),
+                    Some(WireError::Invalid("padding")),
+                    "length {other}"
+                );
+            }
+            let mut other_kind = padded.clone();
+            other_kind[0] = 2;
+            assert_eq!(SealedBody::decode(&other_kind).err(), Some(WireError::Invalid("body kind")));
+            assert_eq!(SealedBody::decode(&padded[..BODY_HEAD - 1]).err(), Some(WireError::Short));
+        }
+    }
+}
