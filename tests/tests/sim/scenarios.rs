@@ -571,3 +571,14 @@ fn a_replayed_envelope_appears_once() {
         "what the server put in the place of three was two"
     );
 }
+
+#[test]
+fn signed_prekeys_are_replaced_weekly_also_without_a_reconnect() {
+    let mut world = World::new(26);
+    let bob = world.person("bob");
+    let device = world.devices[bob].id;
+    let first = world.published(device);
+    world.pass(8 * DAY_MS);
+    let later = world.published(device);
+    assert!(later.signed > first.signed && later.last_resort > first.last_resort, "{first:?} {later:?}");
+}

@@ -18,6 +18,7 @@ use sotto_proto::{
     content::{Content, ListRef, Place, kind},
     frame::{AuthKey, ClientFrame, FrameDecoder, OutgoingEnvelope, Register, ServerFrame, Submit, UsedList},
     limits::MAX_FRAME,
+    prekey::PrekeyCounts,
 };
 use sotto_server::core::{
     ConnectionId, Core as ServerCore, CoreConfig, Input as ServerInput, Job, Output as ServerOutput,
@@ -659,6 +660,11 @@ impl World {
         self.to_server.push_back((connection, 1_000_000, ClientFrame::Submit(submit)));
         self.settle();
         assert_eq!(wait(self.store.usage()).unwrap().envelopes, stored + 1, "the server took it");
+    }
+
+    /// What the server has of a device's prekeys.
+    pub(crate) fn published(&self, device: DeviceId) -> PrekeyCounts {
+        wait(self.store.prekey_counts(device)).unwrap()
     }
 
     /// Claims a device's one-time keys until none is left.

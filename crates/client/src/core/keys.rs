@@ -13,6 +13,9 @@ use sotto_proto::{
 use super::{Core, CoreError, Step, requests::Asked};
 use crate::store::{PrekeySlot, StoreError};
 
+/// The name of the number in `meta` that says when the daily work was last done, Unix milliseconds.
+const UPKEEP: &str = "upkeep";
+
 /// How long private keys and what was sent are kept after they are out of use.
 const KEPT_MS: u64 = RETENTION_MS + RETENTION_MARGIN_MS;
 
@@ -95,7 +98,20 @@ impl Core {
         if step.now_ms < self.upkeep_ms {
             return Ok(());
         }
+        // Once a day however often the client is started; a clock that was set back does not put it off for ever.
+        let last_ms = step.tx.number(UPKEEP)?;
+        let due_ms = last_ms.saturating_add(DAY_MS);
+        if step.now_ms < due_ms && last_ms <= step.now_ms {
+            self.upkeep_ms = due_ms;
+            return Ok(());
+        }
+        step.tx.set_number(UPKEEP, step.now_ms)?;
         self.upkeep_ms = step.now_ms.saturating_add(DAY_MS);
+        if self.up() {
+            // An upload of nothing is answered with the counts, and they lead to new keys where those are due.
+            let nothing = PublishKeys { upload: PrekeyUpload::default() };
+            self.send(step, Asked::Counts, ClientFrame::PublishKeys(nothing));
+        }
         // Signed keys go only once the mailbox was drained past their replacement, which a connection per day shows;
         // the retention time covers what may still wait there.
         let before_ms = step.now_ms.saturating_sub(KEPT_MS);

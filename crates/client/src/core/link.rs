@@ -100,6 +100,9 @@ impl Core {
             (Asked::Publish, ServerFrame::KeyCounts(counts)) => {
                 return self.key_counts(step, &counts.counts, false);
             }
+            (Asked::Counts, ServerFrame::KeyCounts(counts)) => {
+                return self.key_counts(step, &counts.counts, true);
+            }
             (Asked::Lists { names, accounts }, ServerFrame::Lists(lists)) => {
                 return self.served_lists(step, &names, &accounts, &lists.lists);
             }
@@ -312,7 +315,7 @@ impl Core {
             Asked::Publish => {
                 step.warn(format!("the server did not take this device's keys: {}", told.message));
             }
-            Asked::Ack | Asked::Submission { .. } | Asked::Fates { .. } => {}
+            Asked::Ack | Asked::Counts | Asked::Submission { .. } | Asked::Fates { .. } => {}
         }
         Ok(())
     }

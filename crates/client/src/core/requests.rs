@@ -15,6 +15,8 @@ pub(crate) enum Asked {
     Attach,
     Ack,
     Publish,
+    /// An upload of nothing, for its answer.
+    Counts,
     /// Device lists, by name and by account.
     Lists {
         names: Vec<Username>,
