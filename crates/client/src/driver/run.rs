@@ -83,6 +83,8 @@ enum Link {
     Dialing(oneshot::Receiver<Result<Connection, ClientError>>),
     /// TLS stands.
     Up(Up),
+    /// None any more, and why; the core has still to take what came before the end, which may say more.
+    Lost(ClientError),
     /// None, and none is wanted.
     Parked,
 }
@@ -214,7 +216,7 @@ impl Driver {
             && connection.heard() == *heard
             && now >= *until
         {
-            self.lost(&End::Silent.into(), true);
+            self.lost(End::Silent.into());
         }
         if self.wake_ms.is_some_and(|wake_ms| wake_ms <= now_ms()) && now >= self.ticked + TICK {
             self.wake_ms = None;
@@ -258,7 +260,7 @@ impl Driver {
                     _ = up.writes.reserve(), if blocked && !up.writes.is_closed() => Wake::Room,
                     else => std::future::pending().await,
                 },
-                Link::Waiting(_) | Link::Parked => std::future::pending().await,
+                Link::Waiting(_) | Link::Lost(_) | Link::Parked => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -332,9 +334,15 @@ impl Driver {
                 // How the connection stands otherwise is for this loop to say.
                 Output::Event(Event::Connection(_)) => {}
                 Output::Event(event) => self.publish(event),
-                Output::Close { error, reconnect } => self.lost(&error, reconnect),
+                Output::Close { error, reconnect } => self.closed(error, reconnect),
                 Output::WakeAt(wake_ms) => self.wake_ms = Some(wake_ms),
             }
+        }
+        if self.told == Told::Yes
+            && let Link::Lost(error) = &self.link
+        {
+            let error = error.clone();
+            self.retry_later(error);
         }
     }
 
@@ -359,7 +367,7 @@ impl Driver {
             }
             Err(cause) => {
                 let error = ClientError::new(ErrorKind::Bug, format!("a {} cannot be encoded", frame.name()));
-                self.lost(&error.cause(cause), false);
+                self.closed(error.cause(cause), false);
                 return;
             }
         }
@@ -400,7 +408,7 @@ impl Driver {
                     }
                     self.inbox.push_back(Input::Frame(frame));
                 }
-                Err(end) => return self.lost(&end.into(), true),
+                Err(end) => return self.lost(end.into()),
             }
             next = match &mut self.link {
                 Link::Up(up) if self.inbox.len() < BATCH => up.connection.try_next(),
@@ -442,18 +450,36 @@ impl Driver {
                     probe: None,
                 });
             }
-            Err(error) => self.retry_later(&error),
+            Err(error) => self.retry_later(error),
         }
     }
 
-    /// The connection is gone, or has to go.
-    fn lost(&mut self, error: &ClientError, reconnect: bool) {
+    /// The connection ended by itself. What had arrived before is still taken: it may say why.
+    fn lost(&mut self, error: ClientError) {
+        self.hang_up();
+        self.link = Link::Lost(error);
+    }
+
+    /// The core wants no more of this connection.
+    fn closed(&mut self, error: ClientError, reconnect: bool) {
+        if matches!(self.link, Link::Up(_)) {
+            self.inbox.retain(|input| !matches!(input, Input::Frame(_)));
+            self.hang_up();
+        }
+        if reconnect {
+            self.link = Link::Lost(error);
+        } else {
+            self.link = Link::Parked;
+            self.stand(Standing::Offline { error, retry_in_ms: None });
+        }
+    }
+
+    fn hang_up(&mut self) {
         if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Parked) {
             let Up { connection, writes, backlog, .. } = up;
             drop(writes);
             // What the core sent before it closed leaves first.
             self.tasks.spawn(connection.close(backlog));
-            self.inbox.retain(|input| !matches!(input, Input::Frame(_) | Input::Connected { .. }));
             self.inbox.push_back(Input::Disconnected);
             self.told = Told::Waiting;
         }
@@ -462,19 +488,14 @@ impl Driver {
             state.drained = false;
             state.publishing = false;
         });
-        if reconnect {
-            self.retry_later(error);
-        } else {
-            self.stand(Standing::Offline { error: error.clone(), retry_in_ms: None });
-        }
     }
 
-    fn retry_later(&mut self, error: &ClientError) {
+    fn retry_later(&mut self, error: ClientError) {
         let now = Instant::now();
         let wait = self.backoff.failed(now, &mut os_rng());
         self.link = Link::Waiting(now + wait);
         let retry_in_ms = u64::try_from(wait.as_millis()).ok();
-        self.stand(Standing::Offline { error: error.clone(), retry_in_ms });
+        self.stand(Standing::Offline { error, retry_in_ms });
     }
 
     /// The machine slept, or its clock was set.
