@@ -41,3 +41,22 @@ impl Questions for AtTerminal {
         secret::confirm(&question).map_err(|failure| unanswered(&failure.message))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::output::{Colour, Output};
+
+    #[test]
+    fn where_nobody_can_be_asked_the_server_is_refused_with_its_full_address() {
+        let question =
+            AtTerminal { remarks: Output::new(true, true, Colour::Never).remarks(), may_ask: false };
+        let fingerprint = [7; 32];
+        let address: sotto_proto::Address = "chat.example".parse().unwrap();
+        let full = sotto_proto::Address { fingerprint: Some(fingerprint), ..address.clone() };
+        let error = question.trust(&ServerIdentity { address, fingerprint, full: full.clone() }).unwrap_err();
+        assert_eq!(error.kind.exit_code(), 5);
+        assert!(error.hint.unwrap().contains(&full.to_string()));
+    }
+}

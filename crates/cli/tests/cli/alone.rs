@@ -93,23 +93,23 @@ fn a_password_is_needed_and_must_be_one() {
 #[test]
 fn a_password_comes_from_a_file_or_a_command_and_stdin_wins() {
     let stage = Stage::new();
-    let code = |prepare: &dyn Fn(&mut std::process::Command)| {
+    let code = |variable: &str, value: &std::path::Path, more: &[&str]| {
         let mut command = stage.sotto();
-        command.args(["--json", "--no-input", "register", "localhost:1", "alice"]);
-        prepare(&mut command);
+        command
+            .args(["--json", "--no-input", "register", "localhost:1", "alice"])
+            .args(more)
+            .env(variable, value);
         finish(&mut command, "secret\n").code
     };
-    std::fs::write(stage.path("pw"), "secret\n").unwrap();
     let file = stage.path("pw");
+    std::fs::write(&file, "secret\n").unwrap();
+    let none = stage.path("none");
     // With a password it goes on to the server, which is not there.
-    assert_eq!(code(&|command| drop(command.env("SOTTO_PASSWORD_FILE", &file))), 3);
-    assert_eq!(code(&|command| drop(command.env("SOTTO_PASSWORD_COMMAND", "echo secret"))), 3);
-    assert_eq!(code(&|command| drop(command.env("SOTTO_PASSWORD_FILE", "/nonexistent"))), 4);
-    assert_eq!(code(&|command| drop(command.env("SOTTO_PASSWORD_COMMAND", "exit 1"))), 4);
-    assert_eq!(
-        code(&|command| drop(command.env("SOTTO_PASSWORD_FILE", "/nonexistent").arg("--password-stdin"))),
-        3
-    );
+    assert_eq!(code("SOTTO_PASSWORD_FILE", &file, &[]), 3);
+    assert_eq!(code("SOTTO_PASSWORD_COMMAND", "echo secret".as_ref(), &[]), 3);
+    assert_eq!(code("SOTTO_PASSWORD_FILE", &none, &[]), 4);
+    assert_eq!(code("SOTTO_PASSWORD_COMMAND", "exit 1".as_ref(), &[]), 4);
+    assert_eq!(code("SOTTO_PASSWORD_FILE", &none, &["--password-stdin"]), 3);
 }
 
 #[test]

@@ -4,5 +4,6 @@
 mod alone;
 mod shape;
 mod stage;
+mod terminal;
 mod together;
 mod trouble;

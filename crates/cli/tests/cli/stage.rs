@@ -312,9 +312,10 @@ pub(crate) fn found_in(folder: &Path, text: &str) -> bool {
     std::fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found_in(&path, text)
-        } else {
-            std::fs::read(path).unwrap().windows(text.len()).any(|window| window == text.as_bytes())
+            return found_in(&path, text);
         }
+        // Not the sockets.
+        path.is_file()
+            && std::fs::read(path).unwrap().windows(text.len()).any(|bytes| bytes == text.as_bytes())
     })
 }

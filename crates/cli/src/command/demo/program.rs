@@ -129,12 +129,20 @@ impl Server {
         Ok(status.code())
     }
 
-    /// Lines that were not shown yet, without time and level.
+    /// Lines that were not shown yet, without time and level, like ones together.
     pub(super) fn new_lines(&mut self) -> Vec<String> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = log.all.iter().skip(log.shown).map(|line| brief(line)).collect();
+        let mut new: Vec<(String, usize)> = Vec::new();
+        for line in log.all.iter().skip(log.shown) {
+            let line = brief(line);
+            match new.last_mut() {
+                Some((last, times)) if *last == line => *times += 1,
+                _ => new.push((line, 1)),
+            }
+        }
         log.shown = log.all.len();
-        new
+        let shown = |(line, times)| if times == 1 { line } else { format!("{line}, {times} times") };
+        new.into_iter().map(shown).collect()
     }
 
     /// Whether any line held the text.
