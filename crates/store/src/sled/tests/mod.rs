@@ -3,6 +3,7 @@
 mod compaction;
 mod damage;
 mod dump;
+mod fixture;
 mod opening;
 mod running;
 

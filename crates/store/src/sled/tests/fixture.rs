@@ -1,0 +1,130 @@
+//! Stores of every released version, as dumps in `migrations/fixtures`, read back through today's types.
+
+use super::*;
+use crate::{
+    NewEnvelope,
+    conformance::{Person, envelope, key, outcomes, put, tag},
+    dump,
+};
+use sotto_proto::{
+    frame::{FateState, Outcome, Refusal},
+    prekey::{PrekeyCounts, PrekeyId},
+};
+
+fn fixture(version: u32) -> PathBuf {
+    let name = format!("../../migrations/fixtures/server-v{version}.dump");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+const DAY_MS: u64 = sotto_proto::limits::DAY_MS;
+
+/// What is in every fixture; `check_v1` expects exactly this.
+fn fill(store: &SledStore) {
+    let (alice, bob, carol) = (Person::new("alice", 1), Person::new("b.ob-2", 2), Person::new("carol", 3));
+    let first = alice.register(store);
+    let second = bob.register(store);
+    carol.register(store);
+    let disabled =
+        AccountRecord { disabled: true, ..bob.with_devices(&second, &[bob.device, bob.device(1)]) };
+    store.replace_account(&second, disabled).wait().unwrap();
+    // A list that is kept as a file.
+    let long = AccountRecord { list: vec![7; 7_000], ..first.clone() };
+    store.replace_account(&first, long).wait().unwrap();
+    store.put_prekeys(bob.device, conformance::upload(5, 1..8, 1..4)).wait().unwrap();
+    store.claim_prekeys(vec![bob.device], true).wait().unwrap();
+    let early = vec![envelope(alice.device, 1, 100), envelope(bob.device, 2, 200)];
+    put(store, 1, DAY_MS, early);
+    let appended =
+        put(store, 2, 2 * DAY_MS, vec![envelope(alice.device, 3, 2441), envelope(alice.device, 4, 7_000)]);
+    store.ack(alice.device, appended.numbers[0].unwrap()).wait().unwrap();
+    // Bob's first envelope expires, with its submission's record.
+    while store.expire(DAY_MS + store_retention()).wait().unwrap() > 0 {}
+    let refused = NewEnvelope { refused: Some(Refusal::NotAccepted), ..envelope(carol.device, 6, 10) };
+    put(store, 3, 32 * DAY_MS, vec![envelope(bob.device, 5, 300), refused, envelope(carol.device(9), 7, 1)]);
+}
+
+fn store_retention() -> u64 {
+    StoreConfig::default().retention_ms
+}
+
+fn check_v1(store: &SledStore) {
+    let (alice, bob, carol) = (Person::new("alice", 1), Person::new("b.ob-2", 2), Person::new("carol", 3));
+    let names: Vec<_> =
+        store.names(None, 9).wait().unwrap().into_iter().map(|(name, id)| (name.to_string(), id)).collect();
+    let expected = [&alice, &bob, &carol].map(|person| (person.name.to_string(), person.account));
+    assert_eq!(names, expected);
+    let record = store.account(alice.account).wait().unwrap().unwrap();
+    assert_eq!((record.revision, record.list.clone(), record.disabled), (2, vec![7; 7_000], false));
+    assert_eq!((record.created_ms, record.password_hash.as_str()), (1_000, "$argon2id$of-alice"));
+    let record = store.account_by_name(&bob.name).wait().unwrap().unwrap();
+    assert_eq!((record.devices.clone(), record.disabled), (vec![bob.device, bob.device(1)], true));
+    assert_eq!(record.list, bob.list(2, &[bob.device, bob.device(1)]).as_bytes());
+    let counts = PrekeyCounts {
+        one_time: 0,
+        one_time_kem: 0,
+        signed: Some(PrekeyId(5)),
+        last_resort: Some(PrekeyId(5)),
+    };
+    assert_eq!(store.prekey_counts(bob.device).wait(), Ok(counts), "an import drops the one-time keys");
+    let bundle = store.claim_prekeys(vec![bob.device], true).wait().unwrap().remove(0).unwrap();
+    assert_eq!(Some(bundle.signed), conformance::upload(5, 0..0, 0..0).signed);
+    assert_eq!(Some(bundle.kem), conformance::upload(5, 0..0, 0..0).last_resort);
+
+    let waiting = |device| -> Vec<_> {
+        let all = store.read(device, QueueNumber(0), usize::MAX).wait().unwrap();
+        all.into_iter().map(|delivery| (delivery.stored_ms, delivery.envelope)).collect()
+    };
+    assert_eq!(waiting(alice.device), [(2 * DAY_MS, envelope(alice.device, 4, 7_000).envelope)]);
+    assert_eq!(waiting(bob.device), [(32 * DAY_MS, envelope(bob.device, 5, 300).envelope)]);
+    assert!(waiting(carol.device).is_empty());
+    let mailbox = |device| store.mailbox(device).wait().unwrap().unwrap();
+    assert!(mailbox(alice.device).acked > QueueNumber(0));
+    assert_eq!(mailbox(alice.device).lost_through, QueueNumber(0));
+    assert!(mailbox(bob.device).lost_through > QueueNumber(0));
+    let (taken, expired, waiting, unknown) =
+        (FateState::Taken, FateState::Expired, FateState::Waiting, FateState::Unknown);
+    let fates = store.fates((1..=7).map(tag).collect()).wait();
+    assert_eq!(fates, Ok(vec![taken, expired, taken, waiting, waiting, unknown, unknown]));
+    assert_eq!(store.submission(key(1)).wait(), Ok(None));
+    let known = put(store, 3, 33 * DAY_MS, Vec::new());
+    let stored = Outcome::Stored { connected: false };
+    let refused = Outcome::Refused(Refusal::NotAccepted);
+    assert_eq!(outcomes(&known), [stored, refused, Outcome::UnknownDevice]);
+    assert_eq!(known.submitted.stored_ms, 32 * DAY_MS);
+    // And it goes on from there.
+    assert_eq!(outcomes(&put(store, 4, 33 * DAY_MS, vec![envelope(carol.device, 8, 10)])), [stored]);
+    assert!(store.expire(100 * DAY_MS).wait().unwrap() > 0);
+}
+
+#[test]
+fn version_1_reads_back() {
+    assert_eq!(dump::verify(&fixture(1)).unwrap().version, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let config = small(StoreConfig::default());
+    dump::import(&fixture(1), &path, &config).unwrap();
+    let store = SledStore::open(&path, config).unwrap();
+    check_v1(&store);
+}
+
+#[test]
+fn what_is_written_today_reads_back_the_same() {
+    let engine = OnDisk::create(StoreConfig::default());
+    fill(engine.store());
+    let file = engine.folder.path().join("today");
+    engine.store().export(file.clone()).wait().unwrap();
+    let copy = engine.folder.path().join("copy");
+    dump::import(&file, &copy, &engine.config).unwrap();
+    check_v1(&SledStore::open(&copy, engine.config).unwrap());
+}
+
+/// Run by hand once a version is released: `cargo test -p sotto-store write_the_fixture -- --ignored`.
+#[test]
+#[ignore = "writes the fixture of the newest version, which is done once"]
+fn write_the_fixture() {
+    let engine = OnDisk::create(StoreConfig::default());
+    fill(engine.store());
+    let path = fixture(sotto_migrations::server::SERVER_VERSION);
+    assert!(!path.exists(), "a released fixture is never written again");
+    engine.store().export(path).wait().unwrap();
+}
