@@ -98,6 +98,11 @@ pub(crate) enum Command {
     },
     /// Print the version
     Version,
+    /// Make, check or restore a backup
+    Backup {
+        #[command(subcommand)]
+        command: BackupCommand,
+    },
     /// The configuration
     Config {
         #[command(subcommand)]
@@ -107,6 +112,29 @@ pub(crate) enum Command {
     Util {
         #[command(subcommand)]
         command: UtilCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Write key and store into a new folder, also while the server runs
+    Create {
+        /// The folder
+        path: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Read a backup from front to back
+    Check {
+        /// The folder
+        path: PathBuf,
+    },
+    /// Make a server of a backup, in a data folder that has none
+    Restore {
+        /// The folder
+        path: PathBuf,
+        #[command(flatten)]
+        place: Place,
     },
 }
 

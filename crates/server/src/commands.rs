@@ -10,15 +10,16 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser as _};
-use sotto_store::{Store, StoreError};
+use sotto_store::{Store as _, StoreError};
 
 use crate::{
-    cli::{Cli, Command, ConfigCommand, Place, RunArgs, UtilCommand},
+    cli::{BackupCommand, Cli, Command, ConfigCommand, Place, RunArgs, UtilCommand},
     config::{self, Config, ConfigError, parse_host, parse_listen},
     log, print,
     shell::{
         self, RunError,
         admin::{self, Answer, Ask, Desk},
+        backup::{self, BackupError},
         folder::{Folder, FolderError},
         identity::Identity,
         listener::Listen,
@@ -75,6 +76,16 @@ impl From<FolderError> for Failure {
     }
 }
 
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Folder(error) => error.into(),
+            BackupError::Store(error) => error.into(),
+            error => Self::new(1, error),
+        }
+    }
+}
+
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
@@ -82,6 +93,7 @@ impl From<RunError> for Failure {
                 .hint("give another port: sottod 7778, or stop what listens there"),
             RunError::Folder(error) => error.into(),
             RunError::Store(error) => error.into(),
+            RunError::Backup(error) => error.into(),
             error => Self::new(1, error),
         }
     }
@@ -124,6 +136,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             print(&format!("sottod {}\n", env!("CARGO_PKG_VERSION")));
             Ok(())
         }
+        Some(Command::Backup { command }) => backup(&command),
         Some(Command::Config { command }) => config_command(&command),
         Some(Command::Util { command }) => util(&command),
     }
@@ -201,10 +214,12 @@ async fn answer(config: &Config, ask: Ask) -> Result<Answer, Failure> {
     // Not to make a folder where somebody mistyped its name.
     let identity = Identity::load(&config.data_dir).map_err(|error| Failure::new(1, error))?;
     let folder = Folder::take(&config.data_dir)?;
-    let store: Arc<dyn Store> = Arc::new(crate::storage::open(&folder.store(), config)?);
+    backup::finished(folder.path())?;
+    let store = Arc::new(crate::storage::open(&folder.store(), config)?);
     let listening = shell::listening_of(config.listen);
     let desk = Desk {
         store: Arc::clone(&store),
+        data_dir: folder.path().to_owned(),
         driver: None,
         address: shell::public_address(config, listening, &identity).to_string(),
         started: Instant::now(),
@@ -271,6 +286,23 @@ fn healthcheck(place: &Place) -> Result<(), Failure> {
         }
         Err(error) => Err(Failure::new(1, format!("the daemon does not answer: {error}"))),
     }
+}
+
+fn backup(command: &BackupCommand) -> Result<(), Failure> {
+    let summary = match command {
+        BackupCommand::Create { path, place } => {
+            let config = load(place)?;
+            Identity::load(&config.data_dir).map_err(|error| Failure::new(1, error))?;
+            backup::prepare(path)?;
+            // The daemon has another working folder.
+            let folder = path.canonicalize().map_err(|error| Failure::new(1, error))?;
+            return ask(place, Ask::Backup { folder }, false);
+        }
+        BackupCommand::Check { path } => backup::check(path)?,
+        BackupCommand::Restore { path, place } => backup::restore(path, &load(place)?)?,
+    };
+    print(&format!("{} rows, {} bytes\n", summary.rows, summary.bytes));
+    Ok(())
 }
 
 fn config_command(command: &ConfigCommand) -> Result<(), Failure> {

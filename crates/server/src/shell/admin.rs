@@ -1,10 +1,14 @@
 //! The operator's questions: over the socket in the data folder, on the console, or answered from the store alone
 //! where no daemon runs.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
-use sotto_store::Store;
+use sotto_store::{SledStore, Store as _};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -14,13 +18,15 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-use super::{driver::Message, folder::SocketPlace};
+use super::{backup, driver::Message, folder::SocketPlace};
 use crate::core::Roster;
 
 /// Bytes of a question.
 const QUESTION: u64 = 4096;
-/// How long a question or an answer may take.
+/// How long a question may take, and most answers.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a backup of a large store may take.
+const BACKUP_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Names read from the store at a time.
 const NAMES: usize = 500;
 
@@ -39,6 +45,11 @@ pub(crate) enum Ask {
     },
     /// The `sotto://` address.
     Address,
+    /// A backup into a prepared folder, an absolute path.
+    Backup {
+        /// Which.
+        folder: PathBuf,
+    },
 }
 
 /// An answer.
@@ -51,6 +62,8 @@ pub(crate) enum Answer {
     Users(Vec<User>),
     /// To `Address`.
     Address(String),
+    /// To `Backup`: rows, bytes.
+    Backup(u64, u64),
     /// It was not done, and why.
     Error(String),
 }
@@ -89,7 +102,8 @@ pub(crate) struct User {
 
 /// What questions are answered from.
 pub(crate) struct Desk {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<SledStore>,
+    pub(crate) data_dir: PathBuf,
     /// The daemon, if it runs in this process.
     pub(crate) driver: Option<mpsc::Sender<Message>>,
     pub(crate) address: String,
@@ -110,6 +124,10 @@ impl Desk {
             Ask::Users => self.users().await.map(Answer::Users),
             Ask::Kill { room } => Err(format!("there is no room {room}: this version has no rooms yet")),
             Ask::Address => Ok(Answer::Address(self.address.clone())),
+            Ask::Backup { folder } => backup::create(&self.data_dir, &self.store, &folder)
+                .await
+                .map(|summary| Answer::Backup(summary.rows, summary.bytes))
+                .map_err(|error| error.to_string()),
         };
         result.unwrap_or_else(Answer::Error)
     }
@@ -185,10 +203,8 @@ pub(crate) async fn serve(
                 let (desk, stop) = (Arc::clone(&desk), stop.clone());
                 tasks.spawn(async move {
                     tokio::select! {
-                        result = timeout(TIMEOUT, converse(stream, &desk)) => match result {
-                            Ok(Ok(())) => {}
-                            Ok(Err(error)) => warn!("admin socket: {error}"),
-                            Err(_) => warn!("admin socket: no question in time"),
+                        result = converse(stream, &desk) => if let Err(error) = result {
+                            warn!("admin socket: {error}");
                         },
                         () = stop.cancelled() => {}
                     }
@@ -204,14 +220,15 @@ pub(crate) async fn serve(
 
 async fn converse(mut stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
     let mut line = String::new();
-    BufReader::new((&mut stream).take(QUESTION)).read_line(&mut line).await?;
+    let mut reader = BufReader::new((&mut stream).take(QUESTION));
+    timeout(TIMEOUT, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
         Ok(ask) => desk.answer(ask).await,
         Err(error) => Answer::Error(format!("not understood: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
     bytes.push(b'\n');
-    stream.write_all(&bytes).await?;
+    timeout(TIMEOUT, stream.write_all(&bytes)).await??;
     stream.shutdown().await
 }
 
@@ -240,5 +257,6 @@ pub(crate) async fn ask(data_dir: &Path, ask: &Ask) -> std::io::Result<Option<An
         stream.read_to_end(&mut answer).await?;
         Ok(serde_json::from_slice(&answer)?)
     };
-    timeout(TIMEOUT, exchange).await.map_err(|_| std::io::ErrorKind::TimedOut)?.map(Some)
+    let patience = if matches!(ask, Ask::Backup { .. }) { BACKUP_TIMEOUT } else { TIMEOUT };
+    timeout(patience, exchange).await?.map(Some)
 }

@@ -75,6 +75,7 @@ pub(crate) fn show(answer: Answer) -> String {
             .collect::<Vec<_>>()
             .join("\n"),
         Answer::Address(address) => address,
+        Answer::Backup(rows, bytes) => format!("backup made: {rows} rows, {bytes} bytes"),
         Answer::Error(error) => format!("error: {error}"),
     }
 }

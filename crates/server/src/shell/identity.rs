@@ -21,8 +21,8 @@ use zeroize::Zeroizing;
 /// The application protocol.
 pub(crate) const ALPN: &[u8] = b"sotto/1";
 
-const KEY_FILE: &str = "key.pem";
-const CHAIN_FILE: &str = "chain";
+pub(crate) const KEY_FILE: &str = "key.pem";
+pub(crate) const CHAIN_FILE: &str = "chain";
 
 /// Why a server cannot show who it is.
 #[derive(Debug, Error)]
@@ -80,7 +80,7 @@ fn sync_folder(path: &Path) -> Result<(), IdentityError> {
 }
 
 /// Writes a whole file or nothing, and comes back when it is on stable storage.
-fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
+pub(crate) fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
     let path = folder.join(name);
     let new = folder.join(format!("{name}.new"));
     let mut options = fs::OpenOptions::new();

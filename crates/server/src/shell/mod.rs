@@ -1,6 +1,7 @@
 //! The tasks around the core: listener, connections, workers, store, admin socket, console, signals.
 
 pub(crate) mod admin;
+pub(crate) mod backup;
 mod budget;
 pub(crate) mod calls;
 mod console;
@@ -22,7 +23,7 @@ use std::{
 };
 
 use sotto_proto::{Address, limits::UNFINISHED_FRAMES_BUDGET};
-use sotto_store::{Store, StoreError};
+use sotto_store::{SledStore, Store, StoreError};
 use thiserror::Error;
 use tokio::{
     net::UnixListener,
@@ -61,6 +62,8 @@ pub(crate) enum RunError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Backup(#[from] backup::BackupError),
     #[error("the store cannot be opened: {0}")]
     Store(StoreError),
     #[error(
@@ -84,8 +87,10 @@ pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> 
     })?;
     let listening = listener.local_addr().map_err(|error| machine(&error))?;
     let folder = Folder::take(&config.data_dir)?;
+    backup::finished(folder.path())?;
     let identity = Identity::load_or_make(folder.path())?;
-    let store = opened(&folder, &config).await?;
+    let sled = opened(&folder, &config).await?;
+    let store: Arc<dyn Store> = Arc::clone(&sled) as Arc<dyn Store>;
     let nobody = workers::nobody().map_err(|error| machine(&error))?;
     let core = Core::new(config.core(), &identity.chain, nobody).map_err(|error| machine(&error))?;
     let tls = identity.tls()?;
@@ -96,7 +101,8 @@ pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> 
     let (sender, messages) = mpsc::channel(MESSAGES);
     let address = public_address(&config, listening, &identity);
     let desk = Arc::new(Desk {
-        store: Arc::clone(&store),
+        store: sled,
+        data_dir: folder.path().to_owned(),
         driver: Some(sender.clone()),
         address: address.to_string(),
         started: Instant::now(),
@@ -149,7 +155,7 @@ pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> 
 }
 
 /// Opens the store, which after a crash may take seconds.
-async fn opened(folder: &Folder, config: &Config) -> Result<Arc<dyn Store>, RunError> {
+async fn opened(folder: &Folder, config: &Config) -> Result<Arc<SledStore>, RunError> {
     let (path, config) = (folder.store(), config.clone());
     let opened = tokio::task::spawn_blocking(move || crate::storage::open(&path, &config)).await;
     let store = opened.map_err(|error| RunError::Machine(error.to_string()))?.map_err(RunError::Store)?;

@@ -245,6 +245,11 @@ impl Client {
         self.incarnation = Some(device_in.mailbox.incarnation);
     }
 
+    /// Of the mailbox.
+    pub(crate) fn incarnation(&self) -> sotto_proto::Incarnation {
+        self.incarnation.unwrap()
+    }
+
     /// Starts delivery from the beginning.
     pub(crate) fn attach(&mut self) {
         let attach = Attach { incarnation: self.incarnation.unwrap(), after: QueueNumber(0) };

@@ -171,14 +171,52 @@ fn hostile_connections_harm_nobody_else() {
 #[test]
 fn a_stop_is_announced_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(folder.path(), &["--log-format", "json"]);
+    let mut daemon = Daemon::start(folder.path(), &["--log-format", "json"]);
     let person = Person::new("alice", 1);
     let mut client = Client::online(&daemon, &person);
     daemon.hang_up();
+    daemon.wait_for_log("configuration read again");
     let log = daemon.stop_and_log();
     assert_eq!(client.next(), Some(ServerFrame::Stopping));
     assert_eq!(client.next(), None);
-    assert!(log.contains("configuration read again"), "{log}");
     assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
     assert!(!folder.path().join("admin.sock").exists());
+}
+
+#[test]
+fn a_backup_made_while_the_server_runs_restores_the_same_server_with_a_new_incarnation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (data, backup, restored) = (path("data"), path("backup"), path("restored"));
+    let daemon = Daemon::start(data.as_ref(), &[]);
+    let (alice, bob) = (Person::new("alice", 1), Person::new("bob", 2));
+    let before = Client::online(&daemon, &bob).incarnation();
+    Client::online(&daemon, &alice).ask(&alice.submit(7, &bob));
+    let made = sottod(&["backup", "create", &backup, "--data-dir", &data]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    assert_eq!(sottod(&["backup", "create", &backup, "--data-dir", &data]).code, 1, "not over another one");
+    assert_eq!(sottod(&["backup", "check", &backup]).code, 0);
+    assert_eq!(sottod(&["backup", "restore", &backup, "--data-dir", &data]).code, 75, "a server runs there");
+    daemon.kill();
+    assert_eq!(sottod(&["backup", "restore", &backup, "--data-dir", &data]).code, 1, "a server is there");
+    let done = sottod(&["backup", "restore", &backup, "--data-dir", &restored]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let daemon = Daemon::start(restored.as_ref(), &[]);
+    let mut reader = Client::signed_in(&daemon, &bob);
+    assert_ne!(reader.incarnation(), before);
+    reader.attach();
+    assert_eq!(reader.delivery().envelope[0], 7);
+    let dump = folder.path().join("backup/store.dump");
+    let mut bytes = std::fs::read(&dump).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&dump, bytes).unwrap();
+    assert_eq!(sottod(&["backup", "check", &backup]).code, 1);
+    let other = path("other");
+    assert_eq!(sottod(&["backup", "restore", &backup, "--data-dir", &other]).code, 1);
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(folder.path().join("other/restoring"), []).unwrap();
+    let half = sottod(&["run", "--listen", "127.0.0.1:0", "--data-dir", &other]);
+    assert_eq!(half.code, 1);
+    assert!(half.err.contains("a restore was not finished"), "{}", half.err);
 }

@@ -1,14 +1,17 @@
 //! Starting and ending the program.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    thread::JoinHandle,
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
 };
 
 use sotto_proto::Address;
 
+/// How long the log may take to say what a test waits for.
+const PATIENCE: Duration = Duration::from_secs(30);
 const SOTTOD: &str = env!("CARGO_BIN_EXE_sottod");
 
 fn command(program: &str) -> Command {
@@ -44,7 +47,8 @@ pub(crate) fn sottod(args: &[&str]) -> Finished {
 pub(crate) struct Daemon {
     child: Child,
     pub(crate) address: Address,
-    log: Option<JoinHandle<String>>,
+    log: Receiver<String>,
+    logged: String,
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -71,17 +75,23 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let log = std::thread::spawn(move || {
-            let mut log = Vec::new();
-            stderr.read_to_end(&mut log).unwrap();
-            String::from_utf8_lossy(&log).into_owned()
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines() {
+                // The test may have ended.
+                drop(sender.send(line.unwrap_or_default()));
+            }
         });
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut address = None;
         loop {
             let mut line = String::new();
-            assert!(stdout.read_line(&mut line).unwrap() > 0, "not started: {}", log.join().unwrap());
+            assert!(
+                stdout.read_line(&mut line).unwrap() > 0,
+                "not started: {:?}",
+                log.iter().collect::<Vec<_>>()
+            );
             if let Some(text) = line.trim_end().strip_prefix("address ") {
                 address = Some(text.parse().unwrap());
             }
@@ -89,7 +99,7 @@ impl Daemon {
                 break;
             }
         }
-        Self { child, address: address.unwrap(), log: Some(log), _stdout: stdout }
+        Self { child, address: address.unwrap(), log, logged: String::new(), _stdout: stdout }
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -99,6 +109,15 @@ impl Daemon {
 
     pub(crate) fn hang_up(&self) {
         self.signal(rustix::process::Signal::HUP);
+    }
+
+    /// Waits until the log says so.
+    pub(crate) fn wait_for_log(&mut self, text: &str) {
+        while !self.logged.contains(text) {
+            let line = self.log.recv_timeout(PATIENCE);
+            self.logged.push_str(&line.unwrap_or_else(|_| panic!("no {text:?} in {}", self.logged)));
+            self.logged.push('\n');
+        }
     }
 
     pub(crate) fn kill(mut self) {
@@ -116,7 +135,8 @@ impl Daemon {
     pub(crate) fn stop_and_log(mut self) -> String {
         self.signal(rustix::process::Signal::TERM);
         let status = self.child.wait().unwrap();
-        let log = self.log.take().unwrap().join().unwrap();
+        let rest: Vec<String> = self.log.iter().collect();
+        let log = std::mem::take(&mut self.logged) + &rest.join("\n");
         assert!(status.success(), "{status}: {log}");
         log
     }
