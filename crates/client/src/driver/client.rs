@@ -26,9 +26,10 @@ use crate::{
 const EVENTS: usize = 1024;
 /// Requests that wait for the loop.
 const REQUESTS: usize = 64;
-/// How long an owner is given to come up, or to go, before the profile counts as in use: a registration has the lock,
+/// How long an owner is given to come up (Argon2 on a busy machine), or to go, before the profile counts as in use: a
+/// registration has the lock,
 /// but no socket.
-const OWNER: Duration = Duration::from_secs(3);
+const OWNER: Duration = Duration::from_secs(10);
 /// Between two tries.
 const OWNER_AGAIN: Duration = Duration::from_millis(40);
 /// For everything to end. Each part has a shorter bound of its own; this one is for a disk that hangs.

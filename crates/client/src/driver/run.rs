@@ -212,11 +212,14 @@ impl Driver {
         if self.sleep.jumped(now_ms(), now) {
             self.slept(now);
         }
-        if let Link::Up(Up { connection, probe: Some((heard, until)), .. }) = &self.link
-            && connection.heard() == *heard
-            && now >= *until
+        if let Link::Up(Up { connection, probe, .. }) = &mut self.link
+            && let Some((heard, until)) = *probe
         {
-            self.lost(End::Silent.into());
+            if connection.heard() != heard {
+                *probe = None;
+            } else if now >= until {
+                self.lost(End::Silent.into());
+            }
         }
         if self.wake_ms.is_some_and(|wake_ms| wake_ms <= now_ms()) && now >= self.ticked + TICK {
             self.wake_ms = None;

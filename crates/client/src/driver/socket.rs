@@ -32,8 +32,11 @@ use crate::api::{ClientError, ErrorKind};
 const FACES: usize = 64;
 /// For a face to say hello, or to take what it is sent.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the owner, when it ends, goes on for commands that are under way.
+/// How long the owner, when it ends, goes on for faces that are there: two commands that a script starts side by side
+/// end well, whichever came first, and somebody who only listens does not hold the owner up for long.
 const LINGER: Duration = Duration::from_secs(2);
+/// For answers to commands that are under way when the owner gives a face up.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Listens. What lies there is stale, for this process has the profile's lock.
 pub(super) fn bind(dir: &Path) -> Result<UnixListener, ClientError> {
@@ -63,6 +66,7 @@ impl Server {
     /// Returns when no face is served any more.
     pub(super) async fn run(self, listener: UnixListener) {
         let mut faces = JoinSet::new();
+        let give_up = CancellationToken::new();
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => break,
@@ -70,7 +74,7 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) if is_own(&stream) => {
                         let full = faces.len() >= FACES;
-                        faces.spawn(self.face(stream, full));
+                        faces.spawn(self.face(stream, full, give_up.clone()));
                     }
                     Ok(_) => tracing::warn!("another user reached for the local socket"),
                     Err(error) => {
@@ -86,11 +90,20 @@ impl Server {
             // A stale file does no harm.
             let _ = std::fs::remove_file(path);
         }
-        while faces.join_next().await.is_some() {}
+        let gone = async { while faces.join_next().await.is_some() {} };
+        if timeout(LINGER, gone).await.is_err() {
+            give_up.cancel();
+            while faces.join_next().await.is_some() {}
+        }
     }
 
-    fn face(&self, stream: UnixStream, full: bool) -> impl Future<Output = ()> + 'static {
-        let (requests, stop) = (self.requests.clone(), self.stop.clone());
+    fn face(
+        &self,
+        stream: UnixStream,
+        full: bool,
+        give_up: CancellationToken,
+    ) -> impl Future<Output = ()> + 'static {
+        let requests = self.requests.clone();
         let (events, state) = (self.events.upgrade().map(|events| events.subscribe()), self.state.clone());
         async move {
             let Some(events) = events else { return };
@@ -109,7 +122,7 @@ impl Server {
             let listen = async {
                 tokio::select! {
                     () = listen(reading, requests, answers) => {}
-                    () = stop.cancelled() => {}
+                    () = give_up.cancelled() => {}
                 }
                 hung_up.cancel();
             };
@@ -197,7 +210,7 @@ async fn speak(
         }
     }
     // The senders of answers are dropped with the last command under way.
-    while let Ok(Some((number, outcome))) = timeout(LINGER, answers.recv()).await {
+    while let Ok(Some((number, outcome))) = timeout(LAST_ANSWERS, answers.recv()).await {
         if !deliver(&mut to, ToFace::Answer(number, outcome)).await {
             return;
         }

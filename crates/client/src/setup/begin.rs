@@ -73,12 +73,11 @@ impl Begun {
         let password = password.clone();
         off_thread(move || {
             let Self { profile, store, .. } = self;
-            let mut store = match store {
-                Some(store) => store,
-                None => {
-                    profile.make_key(&password)?;
-                    profile.open_store(&password)?
-                }
+            let mut store = if let Some(store) = store {
+                store
+            } else {
+                profile.make_key(&password)?;
+                profile.open_store(&password)?
             };
             store.transaction::<_, StoreError>(|tx| {
                 tx.forget_unregistered()?;
@@ -97,6 +96,10 @@ impl Begun {
         off_thread(move || {
             let Self { profile, store, .. } = self;
             let mut store = store.ok_or_else(|| ClientError::new(ErrorKind::Bug, "nothing was kept"))?;
+            #[expect(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method alone is not general enough"
+            )]
             store.transaction::<_, StoreError>(|tx| tx.set_registered())?;
             Ok(OpenProfile::new(profile, store))
         })

@@ -48,7 +48,7 @@ pub async fn login(options: LoginOptions, questions: Arc<dyn Questions>) -> Resu
         )
         .hint("give the phrase that was printed when this account was registered"));
     }
-    list = newest(prove_account(&mut session, &secret, &username).await?, &secret, &username)?;
+    list = newest(&prove_account(&mut session, &secret, &username).await?, &secret, &username)?;
 
     for _ in 0..MERGES {
         let device = next_device(begun.unfinished.take(), &session, &secret, &username, &list)?;
@@ -63,7 +63,7 @@ pub async fn login(options: LoginOptions, questions: Arc<dyn Questions>) -> Resu
                 Err(Failed::Refused(reply)) if reply.code == ErrorCode::CONFLICT => {
                     // Another device was faster: its list is the one to build on.
                     let answer = prove_account(&mut session, &secret, &username).await?;
-                    list = newest(answer, &secret, &username)?;
+                    list = newest(&answer, &secret, &username)?;
                     continue;
                 }
                 Err(Failed::Refused(reply)) => return Err(Failed::Refused(reply).into()),
@@ -147,11 +147,11 @@ fn parse_list(proven: &AccountIn, username: &Username) -> Result<SignedDeviceLis
 }
 
 fn newest(
-    proven: AccountIn,
+    proven: &AccountIn,
     secret: &AccountSecret,
     username: &Username,
 ) -> Result<SignedDeviceList, ClientError> {
-    let list = parse_list(&proven, username)?;
+    let list = parse_list(proven, username)?;
     if list.list().account_key == secret.public() {
         Ok(list)
     } else {

@@ -123,6 +123,6 @@ fn explain(failed: Failed) -> ClientError {
         .hint(
             "run the same command again, with the same password: it goes on where this one was interrupted",
         ),
-        refused => refused.into(),
+        refused @ Failed::Refused(_) => refused.into(),
     }
 }
