@@ -7,12 +7,13 @@ use sotto_proto::{
         DAY_MS, MAX_GENERATION, MAX_SESSIONS_PER_DEVICE, RETENTION_MARGIN_MS, RETENTION_MS,
         UNANSWERED_SESSION_MS,
     },
+    prekey::PrekeyId,
 };
 
 use super::conversation::{End, ends};
 use crate::{
-    BodyKind, BundleRequest, ConsumedPrekey, OpenError, PeerSessions, Purpose, RatchetError, SealError,
-    Sealed,
+    BodyKind, BundleRequest, ConsumedPrekey, KemPrekeySecret, KemUse, OpenError, PeerSessions, Purpose,
+    RatchetError, SealError, Sealed,
 };
 
 const NOW: u64 = 1_700_000_000_000;
@@ -304,6 +305,46 @@ fn at_most_twenty_sessions_are_kept_and_a_dropped_one_is_known_as_gone() {
     assert!(matches!(refused(&mut b, &sealed[1].envelope, NOW), OpenError::GoneSession));
     let kept = refused(&mut b, &sealed[2].envelope, NOW);
     assert!(matches!(kept, OpenError::Ratchet(RatchetError::AlreadyUsed)), "{kept}");
+}
+
+#[test]
+fn a_flood_of_lower_sessions_does_not_push_out_the_one_that_sends() {
+    let mut rng = StdRng::seed_from_u64(12);
+    let (mut a, mut b) = ends(&mut rng, NOW);
+    a.sessions = at_generation(49);
+    let first = send(&mut rng, &mut a, &mut b, NOW);
+    b.take(&first.envelope, NOW);
+    let real = std::mem::take(&mut a.sessions);
+    for round in 1..=MAX_SESSIONS_PER_DEVICE as u64 + 5 {
+        a.sessions = PeerSessions::new();
+        let flood = send(&mut rng, &mut a, &mut b, NOW + round);
+        b.take(&flood.envelope, NOW + round);
+    }
+    a.sessions = real;
+    assert_eq!(b.sessions.sending_session(NOW), Some(first.session));
+    let sealed = send(&mut rng, &mut b, &mut a, NOW + 100);
+    a.take(&sealed.envelope, NOW + 100);
+}
+
+#[test]
+fn a_source_that_hands_out_another_key_than_was_named_has_none() {
+    let mut rng = StdRng::seed_from_u64(13);
+    let (mut a, mut b) = ends(&mut rng, NOW);
+    let bundle = b.device.bundle(&mut rng, false, NOW);
+    let next = a.sessions.start(&mut rng, &a.pair, &bundle, Purpose::Message, NOW).unwrap();
+    a.store(&next);
+    let sealed = send(&mut rng, &mut a, &mut b, NOW);
+    let named = (KemUse::LastResort, bundle.kem.id);
+    let own = b.device.prekeys.kem[&named].clone();
+    for other in [
+        KemPrekeySecret::generate(&mut rng, KemUse::OneTime, bundle.kem.id, NOW),
+        KemPrekeySecret::generate(&mut rng, KemUse::LastResort, PrekeyId(999), NOW),
+    ] {
+        b.device.prekeys.kem.insert(named, other.to_bytes().to_vec());
+        assert!(matches!(refused(&mut b, &sealed.envelope, NOW), OpenError::MissingPrekey { .. }));
+    }
+    b.device.prekeys.kem.insert(named, own);
+    b.take(&sealed.envelope, NOW);
 }
 
 #[test]
