@@ -54,6 +54,10 @@ pub(crate) struct Config {
     pub(crate) mailbox_envelopes: u64,
     /// Bytes in one mailbox.
     pub(crate) mailbox_bytes: u64,
+    /// Accounts one address may register at once.
+    pub(crate) register_burst: u64,
+    /// One-time keys one account may claim at once.
+    pub(crate) claim_burst: u64,
     /// Bytes for Argon2.
     pub(crate) hashing_memory: usize,
     /// Passwords that may wait to be hashed or checked.
@@ -104,6 +108,16 @@ const KEYS: &[Key] = &[
     Key { name: "limits.mailbox_envelopes", about: "Messages in one mailbox.", example: "10000" },
     Key { name: "limits.mailbox_mib", about: "MiB in one mailbox.", example: "256" },
     Key {
+        name: "limits.registrations_per_address",
+        about: "Accounts one address may make at once, then one every two seconds.",
+        example: "1000",
+    },
+    Key {
+        name: "limits.claims_per_account",
+        about: "One-time keys one account may fetch at once, then one a second.",
+        example: "512",
+    },
+    Key {
         name: "hashing.memory_mib",
         about: "Memory for password hashing; each takes 19 MiB for a moment.",
         example: "128",
@@ -152,6 +166,8 @@ impl Config {
             retention_ms: core.retention_ms,
             mailbox_envelopes: core.mailbox_envelopes,
             mailbox_bytes: limits::MAILBOX_BYTES,
+            register_burst: core.register_burst,
+            claim_burst: core.claim_burst,
             hashing_memory: 128 * 1024 * 1024,
             hashing_line: core.hashing_line,
         }
@@ -165,6 +181,8 @@ impl Config {
             hashing_line: self.hashing_line,
             retention_ms: self.retention_ms,
             mailbox_envelopes: self.mailbox_envelopes,
+            register_burst: self.register_burst,
+            claim_burst: self.claim_burst,
         }
     }
 
@@ -225,6 +243,8 @@ impl Config {
             "limits.mailbox_mib" => {
                 self.mailbox_bytes = number::<u64>(name, value, 1)?.saturating_mul(1024 * 1024);
             }
+            "limits.registrations_per_address" => self.register_burst = number(name, value, 1)?,
+            "limits.claims_per_account" => self.claim_burst = number(name, value, 8)?,
             "hashing.memory_mib" => {
                 self.hashing_memory = number::<usize>(name, value, 19)?.saturating_mul(1024 * 1024);
             }
@@ -256,6 +276,7 @@ impl Config {
             "listen = {listen:?}\ndata_dir = {:?}\n{host}max_clients = {}\nregistration = {registration:?}\n\
              \n[log]\nformat = {format:?}\nlevel = {:?}\n\
              \n[limits]\nretention_days = {}\nmailbox_envelopes = {}\nmailbox_mib = {}\n\
+             registrations_per_address = {}\nclaims_per_account = {}\n\
              \n[hashing]\nmemory_mib = {}\nline = {}\n",
             self.data_dir.display().to_string(),
             self.max_clients,
@@ -263,6 +284,8 @@ impl Config {
             self.retention_ms / limits::DAY_MS,
             self.mailbox_envelopes,
             self.mailbox_bytes / (1024 * 1024),
+            self.register_burst,
+            self.claim_burst,
             self.hashing_memory / (1024 * 1024),
             self.hashing_line,
         )

@@ -26,6 +26,11 @@ impl<K: Hash + Eq> Buckets<K> {
         Self { rows: HashMap::new(), burst, refill_ms }
     }
 
+    /// From now on so many at once.
+    pub(super) fn set_burst(&mut self, burst: u64) {
+        self.burst = burst;
+    }
+
     /// Takes `count` tokens (at most `burst`) or none; `Err` holds the milliseconds until there are enough.
     pub(super) fn take(&mut self, key: K, count: u64, now_ms: u64) -> Result<(), u64> {
         if self.rows.len() >= REMEMBERED && !self.rows.contains_key(&key) {

@@ -16,6 +16,11 @@ pub struct CoreConfig {
     pub retention_ms: u64,
     /// Envelopes in one mailbox: one sender's share is a part of it.
     pub mailbox_envelopes: u64,
+    /// Accounts one address may register at once, and then one every two seconds: a class behind one router passes.
+    pub register_burst: u64,
+    /// One-time keys one account may claim at once, and then one a second: a first message to many contacts passes,
+    /// and emptying many devices' hundred keys takes a stranger minutes, in which their owners' clients refill.
+    pub claim_burst: u64,
 }
 
 impl Default for CoreConfig {
@@ -26,6 +31,8 @@ impl Default for CoreConfig {
             hashing_line: 512,
             retention_ms: limits::RETENTION_MS,
             mailbox_envelopes: limits::MAILBOX_ENVELOPES,
+            register_burst: 1_000,
+            claim_burst: 512,
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     connection::{Proof, Session, Ticket},
     known::{AccountRef, Known},
     register::parse_name,
+    source::source,
     step::{Step, Toil},
 };
 
@@ -51,7 +52,7 @@ impl Core {
     /// Whether a password may be tried now; if not, says when.
     pub(super) fn may_try(&mut self, now_ms: u64, ticket: Ticket, name: &Username) -> bool {
         let Some(peer) = self.peer(ticket.connection) else { return false };
-        let Err(wait_ms) = self.tries.begin(name, peer.ip(), now_ms) else { return true };
+        let Err(wait_ms) = self.tries.begin(name, source(peer.ip()), now_ms) else { return true };
         let message = format!("too many wrong passwords; try again in {} s", wait_ms.div_ceil(1000));
         self.refuse_until(ticket, (ErrorCode::RATE_LIMITED, message.into()), Some(wait_ms));
         false
@@ -60,7 +61,7 @@ impl Core {
     /// The password was right, or was not checked after all.
     pub(super) fn no_guess(&mut self, ticket: Ticket, name: &Username) {
         if let Some(peer) = self.peer(ticket.connection) {
-            self.tries.right(name, peer.ip());
+            self.tries.right(name, source(peer.ip()));
         }
     }
 

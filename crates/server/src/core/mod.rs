@@ -26,6 +26,7 @@ mod password;
 mod prekeys;
 mod reader;
 mod register;
+mod source;
 mod step;
 mod submit;
 mod sweep;
@@ -65,12 +66,9 @@ use waiting::Waiting;
 
 /// How long a connection may stay without any login: a client types its password before it connects.
 const LOGIN_TIMEOUT_MS: u64 = 60_000;
-/// One-time keys one account may claim at once and then one every so often: a first message to many contacts passes,
-/// emptying a device's hundred keys takes a stranger minutes, which the owner's client refills in.
-const CLAIM_BURST: u64 = 512;
+/// After the burst, how often one more one-time key may be claimed by an account.
 const CLAIM_REFILL_MS: u64 = 1_000;
-/// Accounts one address may register at once and then one every so often: a class passes.
-const REGISTER_BURST: u64 = 1_000;
+/// After the burst, how often one more account may be registered from an address.
 const REGISTER_REFILL_MS: u64 = 2_000;
 /// How often a request starts again because a record changed under it, before it is told to come again.
 const ATTEMPTS: u8 = 4;
@@ -115,6 +113,8 @@ impl Core {
         chain: &KeyChain,
         nobody: String,
     ) -> Result<Self, sotto_proto::codec::CodecError> {
+        let claims = Buckets::new(config.claim_burst, CLAIM_REFILL_MS);
+        let registrations = Buckets::new(config.register_burst, REGISTER_REFILL_MS);
         Ok(Self {
             config,
             server: chain.server_id(),
@@ -130,8 +130,8 @@ impl Core {
             toils: HashMap::new(),
             next_operation: 0,
             tries: Tries::new(),
-            claims: Buckets::new(CLAIM_BURST, CLAIM_REFILL_MS),
-            registrations: Buckets::new(REGISTER_BURST, REGISTER_REFILL_MS),
+            claims,
+            registrations,
             waiting: Waiting::default(),
             sweep: Sweep::new(),
             stopping: false,
@@ -163,7 +163,7 @@ impl Core {
                 let roster = self.roster();
                 self.outputs.push_back(Output::Operator { question, roster });
             }
-            Input::Reload(config) => self.config = config,
+            Input::Reload(config) => self.reload(config),
             Input::Stop => self.stop(),
             Input::Tick => self.tick(now_ms),
         }
@@ -183,6 +183,12 @@ impl Core {
     /// Whether nothing is under way in the store or with the workers.
     pub fn idle(&self) -> bool {
         self.steps.is_empty() && self.toils.is_empty()
+    }
+
+    fn reload(&mut self, config: CoreConfig) {
+        self.claims.set_burst(config.claim_burst);
+        self.registrations.set_burst(config.register_burst);
+        self.config = config;
     }
 
     fn connected(&mut self, now_ms: u64, id: ConnectionId, connection: Connection) {

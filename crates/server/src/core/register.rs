@@ -10,6 +10,7 @@ use sotto_store::{CreateOutcome, NewAccount};
 use super::{
     Core, Job, Refused, StoreCall,
     connection::Ticket,
+    source::source,
     step::{Step, Toil},
 };
 
@@ -40,7 +41,7 @@ impl Core {
             return Err((ErrorCode::BAD_KEYS, too_far_ahead().into()));
         }
         let Some(peer) = self.peer(ticket.connection) else { return Ok(()) };
-        if let Err(wait_ms) = self.registrations.take(peer.ip(), 1, now_ms) {
+        if let Err(wait_ms) = self.registrations.take(source(peer.ip()), 1, now_ms) {
             let refused = (ErrorCode::RATE_LIMITED, "too many registrations from this address".into());
             self.refuse_until(ticket, refused, Some(wait_ms));
             return Ok(());

@@ -84,7 +84,7 @@ fn unknown_devices_and_devices_without_keys_are_named_and_draining_is_slowed() {
     assert_eq!((bundles.bundles.len(), bundles.missing), (0, vec![stranger, bob.devices[0].id]));
     let claim = ClaimBundles { account: AccountId([9; 16]), devices: Vec::new(), one_time: false };
     assert_eq!(bench.refused(id, ClientFrame::ClaimBundles(claim)).code, ErrorCode::UNKNOWN_USER);
-    let limited = (0..=CLAIM_BURST).find_map(|_| match bench.claim(id, &bob, 0) {
+    let limited = (0..=CoreConfig::default().claim_burst).find_map(|_| match bench.claim(id, &bob, 0) {
         ServerFrame::Error(reply) => Some(reply),
         _ => None,
     });
