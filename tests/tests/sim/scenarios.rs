@@ -582,3 +582,35 @@ fn signed_prekeys_are_replaced_weekly_also_without_a_reconnect() {
     let later = world.published(device);
     assert!(later.signed > first.signed && later.last_resort > first.last_resort, "{first:?} {later:?}");
 }
+
+#[test]
+fn a_name_that_belongs_to_somebody_else_after_the_server_lost_it_is_a_changed_identity() {
+    let mut world = World::new(27);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.crash(bob);
+    // The server comes back from before bob registered, and another bob takes the name.
+    world.forget_everything();
+    world.register_again(alice);
+    let other = world.person("bob");
+    world.connect(alice);
+    let held = world.send(alice, "bob", "for the bob I know");
+    world.pass(5_000);
+    assert_eq!(world.fate(alice, held), Fate::Held);
+    assert_eq!(world.screen(other), Vec::<String>::new());
+    assert!(world.warnings(alice).contains("identity of bob has changed"), "{}", world.warnings(alice));
+}
+
+#[test]
+fn a_contact_that_the_server_lost_is_an_unknown_user() {
+    let mut world = World::new(28);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.crash(bob);
+    world.forget_everything();
+    world.register_again(alice);
+    world.connect(alice);
+    let gone = world.send(alice, "bob", "are you there?");
+    world.pass(5_000);
+    assert_eq!(world.fate(alice, gone), Fate::UnknownUser);
+}

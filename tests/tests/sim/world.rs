@@ -185,6 +185,20 @@ impl World {
         );
     }
 
+    /// The server's store is empty, as if it came back from a backup from before anybody registered.
+    pub(crate) fn forget_everything(&mut self) {
+        self.crash_server();
+        self.store = Arc::new(MemoryStore::new(StoreConfig::default()));
+        self.start_server();
+    }
+
+    /// A device's account enrols again at a server that lost it.
+    pub(crate) fn register_again(&mut self, index: usize) {
+        let account = &self.accounts[self.devices[index].account];
+        let (name, list) = (account.name.clone(), account.list.clone());
+        self.register(&name, &list);
+    }
+
     /// A second machine of an account, added by the recovery phrase; `revoke` is taken out in the same list.
     pub(crate) fn second_device(&mut self, account: usize, revoke: Option<DeviceId>) -> usize {
         let device = DeviceSecret::generate(&mut self.rng);

@@ -64,6 +64,7 @@ impl Core {
         self.keyless.clear();
         self.refusing.clear();
         self.hand_over.clear();
+        self.doubted.clear();
         self.ack_due = false;
         self.drained_due = false;
         self.connection = Connection::Connecting;

@@ -158,8 +158,19 @@ impl Core {
                 count_nobodys(step, dropped)?;
             }
         }
-        if step.tx.contact_by_name(name)?.is_some() {
+        if let Some(gone) = step.tx.contact_by_name(name)? {
             step.warn(format!("the server says that there is no user {name} any more"));
+            if self.doubted.remove(&gone.account) {
+                for entry in step.tx.lane(&gone.account, true, super::sending::LANE_LIMIT)? {
+                    step.tx.remove_entry(entry.entry)?;
+                    self.settle(
+                        step,
+                        &entry.message,
+                        Fate::UnknownUser,
+                        Some("there is no such user any more"),
+                    )?;
+                }
+            }
         }
         Ok(())
     }
@@ -181,9 +192,16 @@ impl Core {
                 step.tx.resolve_conversation(&unresolved(&name), &says.account)?;
             }
             Some(known) if known.account != says.account || known.account_key != says.account_key => {
+                self.doubted.remove(&known.account);
                 self.identity_changed(step, &known, list)?;
             }
-            Some(known) => self.same_identity(step, &known, list)?,
+            Some(known) => {
+                if self.doubted.remove(&known.account) {
+                    // It serves the list and does not know the account: not without end.
+                    self.delay_lanes(step, known.account, ASK_AGAIN_MS);
+                }
+                self.same_identity(step, &known, list)?;
+            }
         }
         step.tx.resolve_name(&name, &says.account)?;
         self.answer_waiting(step, &name, &Ok(()));

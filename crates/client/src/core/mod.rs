@@ -101,6 +101,8 @@ pub struct Core {
     refusing: BTreeMap<DeviceId, (u64, u64)>,
     /// Accounts of which the server has an older list: it goes along with the next Submit.
     hand_over: BTreeSet<AccountId>,
+    /// Contacts whose account the server does not know any more, until their name was looked up.
+    doubted: BTreeSet<AccountId>,
     /// Devices of which the user was told, on this run, that the served list lacks them.
     warned: BTreeSet<ClaimedIdentity>,
     /// Whether something was committed that the server has not been told.
@@ -162,6 +164,7 @@ impl Core {
             keyless: BTreeMap::new(),
             refusing: BTreeMap::new(),
             hand_over: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             warned: BTreeSet::new(),
             ack_due: false,
             drained_due: false,

@@ -127,6 +127,9 @@ impl Core {
         let Some(own) = step.tx.contact(&self.me.account)? else {
             return Err(CoreError::Bug("the profile does not hold its own device list".to_owned()));
         };
+        if self.doubted.contains(&account) {
+            return Ok(self.look_up(step, vec![Sought::Name(contact.username)]));
+        }
         if !Self::may_send(&contact) {
             let sought = Sought::Name(contact.username.clone());
             let asked = self.was_answered(&sought);
@@ -521,6 +524,14 @@ impl Core {
     pub(super) fn note_refusing(&mut self, step: &Step<'_, '_>, device: DeviceId) {
         let first = (step.now_ms.saturating_add(REFUSED_AGAIN_MS), REFUSED_AGAIN_MS);
         self.refusing.entry(device).or_insert(first);
+    }
+
+    /// Whether something is on its way that could leave, or be settled, within moments: who closes a client waits for it.
+    pub fn is_busy(&self) -> bool {
+        self.up()
+            && (self.lanes.values().any(|lane| lane.in_flight)
+                || !self.claiming.is_empty()
+                || self.looking_up())
     }
 
     /// How sure it is that a recipient is who they were; what a face needs to say why something waits.

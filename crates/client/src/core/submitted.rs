@@ -7,7 +7,7 @@ use sotto_proto::{
     frame::{ErrorCode, ErrorReply, Outcome, Refusal, StaleDevices, Submitted},
 };
 
-use super::{Core, CoreError, Step, content::is_message};
+use super::{Core, CoreError, Step, content::is_message, lists::Sought};
 use crate::{
     api::{ClientError, Fate},
     store::{CopyFate, Entry},
@@ -40,7 +40,7 @@ impl Core {
         let entries = step.tx.submission_entries(submission)?;
         let mut outcomes: Vec<_> = submitted.devices.iter().map(Some).collect();
         for entry in &entries {
-            let mut connected = false;
+            let (mut connected, mut unknown) = (false, false);
             for copy in step.tx.copies(entry.entry)?.into_iter().filter(|copy| copy.refused.is_none()) {
                 // The answer is in the order of the Submit; of one device, the next one that was not used.
                 let outcome = outcomes
@@ -60,7 +60,12 @@ impl Core {
                         Fate::Stored
                     }
                     Some(Outcome::Passed | Outcome::Dropped) => Fate::Stored,
-                    Some(Outcome::UnknownDevice) | None => Fate::UnknownUser,
+                    Some(Outcome::UnknownDevice) | None => {
+                        // Whose is the name now? Only the list served for it tells.
+                        unknown |= copy.account == lane.0;
+                        step.tx.remove_copy(entry.entry, &copy.device)?;
+                        continue;
+                    }
                 };
                 step.tx.remove_copy(entry.entry, &copy.device)?;
                 if entry.user || is_message(entry.kind) {
@@ -74,7 +79,22 @@ impl Core {
                     })?;
                 }
             }
-            self.finish_entry(step, entry, connected)?;
+            if unknown && entry.user && step.tx.fates_of(&entry.message)?.is_empty() {
+                step.tx.set_submission(entry.entry, None)?;
+                self.doubt(step, lane.0)?;
+            } else {
+                self.finish_entry(step, entry, connected)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The server does not know a contact's account any more: nothing is sent to it before the name was looked up.
+    fn doubt(&mut self, step: &mut Step<'_, '_>, account: AccountId) -> Result<(), CoreError> {
+        if self.doubted.insert(account)
+            && let Some(contact) = step.tx.contact(&account)?
+        {
+            self.lookups.remove(&Sought::Name(contact.username));
         }
         Ok(())
     }
