@@ -86,6 +86,17 @@ pub(crate) fn roles(layout: &Layout) -> Vec<String> {
     roles
 }
 
+/// What stands next in a dump.
+enum Next {
+    Row {
+        role: String,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    /// The count of all rows.
+    End(u64),
+}
+
 /// Hashes and counts what passes through it.
 struct Hashing<T> {
     inner: T,
@@ -147,16 +158,17 @@ impl<T: Read> Hashing<T> {
     }
 
     /// The next row, or the count at the end.
-    fn next(&mut self) -> Result<Result<(String, Vec<u8>, Vec<u8>), u64>, StoreError> {
+    fn next(&mut self) -> Result<Next, StoreError> {
         let damaged = |what: &str| StoreError::Damaged(format!("the dump has {what}"));
         match self.array()? {
             [1] => {
                 let [length] = self.array()?;
                 let role = self.take(usize::from(length))?;
                 let role = String::from_utf8(role).map_err(|_| damaged("a role that is no text"))?;
-                Ok(Ok((role, self.part(MAX_KEY)?, self.part(MAX_VALUE)?)))
+                let (key, value) = (self.part(MAX_KEY)?, self.part(MAX_VALUE)?);
+                Ok(Next::Row { role, key, value })
             }
-            [0] => Ok(Err(u64::from_be_bytes(self.array()?))),
+            [0] => Ok(Next::End(u64::from_be_bytes(self.array()?))),
             _ => Err(damaged("an unknown mark")),
         }
     }
@@ -183,7 +195,7 @@ pub(crate) fn export(database: &Database, files: &Files, path: &Path) -> Result<
     let mut rows = 0_u64;
     for role in roles(&database.layout) {
         let Some(tree) = database.role(&role) else { continue };
-        for row in tree.iter() {
+        for row in tree {
             let (key, value) = row?;
             out.row(&role, &key, &value)?;
             rows = rows.saturating_add(1);
@@ -232,11 +244,11 @@ fn rows(
     let mut count = 0_u64;
     let expected = loop {
         match dump.next()? {
-            Ok((role, key, value)) => {
+            Next::Row { role, key, value } => {
                 count = count.saturating_add(1);
                 row(&role, &key, &value)?;
             }
-            Err(expected) => break expected,
+            Next::End(expected) => break expected,
         }
     };
     let hash = dump.hash.clone().finalize();
@@ -273,8 +285,8 @@ pub fn import(path: &Path, folder: &Path, config: &StoreConfig) -> Result<Summar
         database.renew_salt()?;
         database.sync()
     })?;
-    database.witness.write(database.state()?.commit)?;
     folder.finish(generation)?;
+    database.witness.write(database.state()?.commit)?;
     database.close()?;
     Ok(summary)
 }

@@ -207,7 +207,7 @@ impl State {
         }
     }
 
-    fn create(&mut self, new: NewAccount) -> CreateOutcome {
+    fn create(&mut self, new: &NewAccount) -> CreateOutcome {
         let list = new.list.list();
         if let Some((name, account)) = self.names.get(&list.username.skeleton()) {
             if *name != list.username {
@@ -219,7 +219,7 @@ impl State {
                 });
             return if same { CreateOutcome::Created } else { CreateOutcome::NameTaken };
         }
-        let record = AccountRecord::first(&new);
+        let record = AccountRecord::first(new);
         let in_use = record.devices.iter().any(|device| self.devices.contains_key(device));
         if in_use || self.accounts.contains_key(&list.account) {
             return CreateOutcome::Collision;
@@ -372,7 +372,9 @@ impl State {
 
 impl Store for MemoryStore {
     fn create_account(&self, account: NewAccount) -> Pending<CreateOutcome> {
-        self.with(|state| if state.disk_full { Err(StoreError::DiskFull) } else { Ok(state.create(account)) })
+        self.with(
+            |state| if state.disk_full { Err(StoreError::DiskFull) } else { Ok(state.create(&account)) },
+        )
     }
 
     fn account_by_name(&self, name: &Username) -> Pending<Option<AccountRecord>> {

@@ -108,8 +108,8 @@ pub fn operations() {}
 /// A unit of script time: a tenth of the least lifetime there is, so that a script of a thousand units sees all end.
 const UNIT_MS: u64 = sotto_proto::limits::DAY_MS / 5;
 
-fn new_envelope(script: &mut Script, to: &(u8, u8, u16, bool)) -> NewEnvelope {
-    let (who, device, length, refused) = *to;
+fn new_envelope(script: &mut Script, to: (u8, u8, u16, bool)) -> NewEnvelope {
+    let (who, device, length, refused) = to;
     script.envelopes += 1;
     NewEnvelope {
         refused: refused.then_some(Refusal::NotAccepted),
@@ -153,7 +153,7 @@ pub fn apply<E: Engine>(engine: &mut E, script: &mut Script, operation: &Operati
             Answer::Bundles(engine.store().claim_prekeys(devices, *one_time).wait().unwrap())
         }
         Operation::Append { submission, to, now } => {
-            let envelopes = to.iter().map(|to| new_envelope(script, to)).collect();
+            let envelopes = to.iter().map(|to| new_envelope(script, *to)).collect();
             let now_ms = u64::from(*now) * UNIT_MS;
             let submission = Submission { key: key(u64::from(*submission)), envelopes, now_ms };
             let appended = engine.store().append(submission).wait().unwrap();

@@ -29,8 +29,8 @@ pub(crate) fn compact(
     if guarded(|| digest(&new))? != copied {
         return Err(StoreError::Failed("the copy of the store differs from it".to_owned()));
     }
-    new.witness.write(new.state()?.commit)?;
     folder.finish(generation)?;
+    new.witness.write(new.state()?.commit)?;
     *active = generation;
     old.close()?;
     folder.remove_others(Some(generation))?;
@@ -41,7 +41,7 @@ fn copy(old: &Database, new: &Database) -> Result<Digest, StoreError> {
     let mut digest = Digest::new();
     for role in roles(&old.layout) {
         let (Some(from), Some(to)) = (old.role(&role), new.role(&role)) else { continue };
-        for row in from.iter() {
+        for row in from {
             let (key, value) = row?;
             if role == META_TREE && *key == *LAYOUT_KEY.as_bytes() {
                 continue;
@@ -61,7 +61,7 @@ fn digest(database: &Database) -> Result<Digest, StoreError> {
     let mut digest = Digest::new();
     for role in roles(&database.layout) {
         let Some(tree) = database.role(&role) else { continue };
-        for row in tree.iter() {
+        for row in tree {
             let (key, value) = row?;
             if role != META_TREE || *key != *LAYOUT_KEY.as_bytes() {
                 digest.row(&role, &key, &value);

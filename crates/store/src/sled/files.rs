@@ -22,9 +22,12 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// The folder is made if it is not there; the caller syncs its parent.
+    /// The folder is made if it is not there.
     pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
+        if !folder.exists() {
+            fs::create_dir(&folder)?;
+            folder.parent().map_or(Ok(()), sync_folder)?;
+        }
         Ok(Self { folder })
     }
 

@@ -97,11 +97,15 @@ impl Folder {
         Ok(None)
     }
 
-    /// Removes every generation but the active one.
-    pub(crate) fn remove_others(&self, active: Option<Generation>) -> io::Result<()> {
+    /// Removes every generation but the active one. Commits are made in finished generations only: one that has some,
+    /// where none is active, has lost its marker and is not removed.
+    pub(crate) fn remove_others(&self, active: Option<Generation>) -> Result<(), StoreError> {
         for generation in self.generations()? {
             if Some(generation) != active {
                 let path = self.generation(generation);
+                if active.is_none() && Witness::open(&path)?.read()?.is_some_and(|commits| commits > 0) {
+                    return Err(StoreError::Damaged("the marker of the store is missing".to_owned()));
+                }
                 // The marker first: a removal that is cut short must not leave a store that looks whole.
                 if path.join(MARKER).exists() {
                     fs::remove_file(path.join(MARKER))?;
@@ -110,7 +114,7 @@ impl Folder {
                 fs::remove_dir_all(&path)?;
             }
         }
-        sync_folder(&self.path)
+        Ok(sync_folder(&self.path)?)
     }
 
     /// A folder for a new generation above all others; not the active one until [`Self::finish`].

@@ -249,7 +249,7 @@ impl Store for SledStore {
     }
 
     fn names(&self, after: Option<Username>, limit: usize) -> Pending<Vec<(Username, AccountId)>> {
-        self.look(move |shared| shared.names(after, limit))
+        self.look(move |shared| shared.names(after.as_ref(), limit))
     }
 
     fn put_prekeys(&self, device: DeviceId, upload: PrekeyUpload) -> Pending<PrekeyCounts> {

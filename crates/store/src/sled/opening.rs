@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     compaction,
@@ -55,7 +55,7 @@ pub(crate) fn open(
     let mut scan = guarded(|| scan(&database, &files))?;
     files.retain(&scan.files)?;
     if let Some(generation) = active.as_mut()
-        && worth_compacting(&database, &scan, &config)
+        && worth_compacting(&folder, &database, &scan, &config)?
     {
         database = compaction::compact(&folder, database, generation, &config)?;
         scan = guarded(|| self::scan(&database, &files))?;
@@ -77,14 +77,25 @@ fn create(folder: &Folder, config: &StoreConfig) -> Result<Database, StoreError>
     Ok(database)
 }
 
-fn worth_compacting(database: &Database, scan: &Scan, config: &StoreConfig) -> bool {
+fn worth_compacting(
+    folder: &Folder,
+    database: &Database,
+    scan: &Scan,
+    config: &StoreConfig,
+) -> Result<bool, StoreError> {
     let taken = bytes_on_disk(&database.path().join("db"));
-    let live = scan.bytes.saturating_add(database.state().map_or(u64::MAX, |state| state.side_bytes));
-    let worth = taken > config.compact_floor_bytes && taken / 4 > live;
-    if worth {
-        info!(taken, live, "compacting the store");
+    let live = scan.bytes.saturating_add(database.state()?.side_bytes);
+    if taken <= config.compact_floor_bytes || taken / 4 <= live {
+        return Ok(false);
     }
-    worth
+    // The copy takes about twice the live bytes, which is at most half of what is taken now.
+    let room = folder.free_bytes()? >= (taken / 2).saturating_add(config.disk_reserve_bytes);
+    if room {
+        info!(taken, live, "compacting the store");
+    } else {
+        warn!(taken, live, "the store should be compacted, but the disk has no room for the copy");
+    }
+    Ok(room)
 }
 
 fn scan(database: &Database, files: &Files) -> Result<Scan, StoreError> {
@@ -98,7 +109,7 @@ fn scan(database: &Database, files: &Files) -> Result<Scan, StoreError> {
 fn scan_directory(database: &Database, files: &Files, scan: &mut Scan) -> Result<(), StoreError> {
     let mut accounts = HashSet::new();
     let mut owners = 0_u64;
-    for row in database.trees.directory.iter() {
+    for row in &database.trees.directory {
         let (key, value) = row?;
         scan.bytes += (key.len() + value.len()) as u64;
         match key.first() {

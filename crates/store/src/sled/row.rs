@@ -20,6 +20,7 @@ pub(crate) const MAX_VALUE: usize = 6 * 1024;
 pub(crate) const MAX_INLINE: usize = MAX_VALUE - 64;
 /// Outcomes of one submission that fit a value; the protocol allows fewer.
 pub(crate) const MAX_OUTCOMES: usize = (MAX_INLINE - 32) / 17;
+const _: () = assert!(MAX_OUTCOMES >= sotto_proto::limits::MAX_ENVELOPES_PER_SUBMIT);
 
 fn damaged(what: &'static str) -> impl Fn(WireError) -> StoreError {
     move |error| StoreError::Damaged(format!("{what}: {error}"))

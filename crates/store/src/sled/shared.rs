@@ -132,10 +132,10 @@ impl Shared {
 
     pub(crate) fn names(
         &self,
-        after: Option<Username>,
+        after: Option<&Username>,
         limit: usize,
     ) -> Result<Vec<(Username, AccountId)>, StoreError> {
-        let start = match &after {
+        let start = match after {
             // The next possible key: a name, and a byte below all that names have.
             Some(name) => [&directory::name(name)[..], &[0]].concat(),
             None => vec![directory::NAME],

@@ -131,7 +131,7 @@ impl Writer {
                 answer!(promise, self.put_prekeys(device, *upload, group));
             }
             Request::Claim(devices, one_time, promise) => {
-                answer!(promise, self.claim(devices, one_time, group))
+                answer!(promise, self.claim(devices, one_time, group));
             }
             Request::Append(submission, promise) => answer!(promise, self.append(submission, group)),
             Request::Ack(device, through, promise) => answer!(promise, self.ack(device, through.0, group)),

@@ -47,13 +47,15 @@ fn whole_or_error(path: &Path, config: StoreConfig) -> Result<(), StoreError> {
     Ok(())
 }
 
+type Damage = Box<dyn Fn(&Path)>;
+
 #[test]
 fn a_damaged_file_is_an_error_and_never_an_emptier_store() {
     let (_folder, path, config) = filled();
     let spare = tempfile::tempdir().unwrap();
     let mut errors = 0;
     let length = fs::metadata(path.join("g-1/db")).unwrap().len();
-    let mut cases: Vec<(String, Box<dyn Fn(&Path)>)> = Vec::new();
+    let mut cases: Vec<(String, Damage)> = Vec::new();
     for part in 0..24_u64 {
         let at = usize::try_from(length * part / 24 + 40 * part).unwrap();
         cases.push((

@@ -42,6 +42,18 @@ fn an_unfinished_creation_is_begun_again() {
 }
 
 #[test]
+fn a_store_that_lost_its_marker_is_not_taken_for_an_unfinished_one() {
+    let engine = OnDisk::create(StoreConfig::default());
+    Person::new("alice", 1).register(engine.store());
+    let (_folder, path, config) = engine.close();
+    fs::remove_file(path.join("g-1/made")).unwrap();
+    let found = SledStore::open(&path, config).map(drop);
+    assert!(matches!(found, Err(StoreError::Damaged(_))), "{found:?}");
+    fs::write(path.join("g-1/made"), b"sotto store\n").unwrap();
+    assert_eq!(SledStore::open(&path, config).unwrap().usage().wait().unwrap().accounts, 1);
+}
+
+#[test]
 fn a_half_written_snapshot_is_not_read() {
     let engine = OnDisk::create(StoreConfig::default());
     Person::new("alice", 1).register(engine.store());
@@ -74,7 +86,7 @@ fn a_removal_that_was_cut_short_is_finished() {
     let first =
         put(engine.store(), 1, 1, (0..4).map(|number| envelope(alice.device, number, 9000)).collect());
     put(engine.store(), 2, 1, vec![envelope(bob.device, 10, 9000), envelope(bob.device, 11, 10)]);
-    engine.store().put_prekeys(bob.device, Default::default()).wait().unwrap();
+    engine.store().put_prekeys(bob.device, PrekeyUpload::default()).wait().unwrap();
     let (folder, path, config) = engine.close();
     tamper(&path, &config, |database| {
         let row = |person: &Person| {

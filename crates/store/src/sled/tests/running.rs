@@ -32,7 +32,6 @@ fn a_submission_with_more_outcomes_than_a_row_holds_is_refused() {
     let engine = OnDisk::create(StoreConfig::default());
     let alice = Person::new("alice", 1);
     alice.register(engine.store());
-    assert!(row::MAX_OUTCOMES >= sotto_proto::limits::MAX_ENVELOPES_PER_SUBMIT);
     let many = (0..=row::MAX_OUTCOMES as u64).map(|number| envelope(alice.device, number, 1)).collect();
     let appended = put(engine.store(), 1, 1, many);
     assert!(outcomes(&appended).iter().all(|outcome| *outcome == Outcome::Refused(Refusal::TooLarge)));
