@@ -65,3 +65,26 @@ impl Events {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_face_is_told_and_goes_on_and_learns_of_the_end() {
+        let (sender, receiver) = broadcast::channel(2);
+        let mut events = Events::new(Some(receiver));
+        for number in 0..5 {
+            sender.send(Notice::Event(Event::Warning(number.to_string()))).unwrap();
+        }
+        let event = |number: u32| Some(Notice::Event(Event::Warning(number.to_string())));
+        assert_eq!(events.next().await, Some(Notice::Lagged));
+        assert_eq!(events.next().await, event(3));
+        assert_eq!(events.next().await, event(4));
+        drop(sender);
+        assert_eq!(events.next().await, None);
+        assert_eq!(Events::new(None).next().await, None);
+    }
+}

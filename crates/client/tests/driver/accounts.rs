@@ -96,6 +96,29 @@ async fn a_server_is_known_by_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn elsewhere_a_person_is_asked_once() {
+    let world = World::new();
+    let options = || {
+        let mut options = world.registration("a", "alice");
+        // Reaches this machine, but does not say so.
+        options.server.host = "0.0.0.0".to_owned();
+        options.server.fingerprint = None;
+        options
+    };
+    for (trusts, kind) in [(None, ErrorKind::Configuration), (Some(false), ErrorKind::LoginNeeded)] {
+        let answers = Arc::new(Answers { trusts, ..Answers::default() });
+        let error = soon(register(options(), answers)).await.err().unwrap();
+        assert_eq!(error.kind, kind);
+        assert!(!Profile::exists(&world.dir("a")));
+    }
+    let answers = Arc::new(Answers { trusts: Some(true), ..Answers::default() });
+    let registered = soon(register(options(), answers.clone() as Arc<dyn Questions>)).await.unwrap();
+    let asked = answers.asked.lock().unwrap();
+    assert_eq!(asked.iter().map(|server| server.full.clone()).collect::<Vec<_>>(), [registered.server]);
+    assert_eq!(asked[0].fingerprint, world.server.address.fingerprint.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_none_is_an_error_and_leaves_nothing() {
     let world = World::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

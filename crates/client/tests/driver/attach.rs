@@ -120,3 +120,19 @@ async fn a_lock_without_a_socket_is_a_profile_in_use_and_a_stale_socket_is_nothi
     owner.close().await;
     assert!(!dir.join("socket").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_ends_lets_a_short_command_finish() {
+    let world = World::new();
+    world.register("alice").await;
+    world.register("bob").await;
+    let dir = world.dir("alice");
+    let owner = world.client("alice").await;
+    let face = soon(Client::attach(&dir, ClientOptions::default())).await.unwrap().unwrap();
+    let closing = tokio::spawn(owner.close());
+    let message = send(&face, "bob", "just in time").await;
+    fate(&face, message, Fate::Stored).await;
+    face.close().await;
+    soon(closing).await.unwrap();
+    Profile::lock(&dir).unwrap();
+}

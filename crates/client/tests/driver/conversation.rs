@@ -5,7 +5,7 @@ use sotto_client::{
     driver::Profile,
 };
 
-use crate::world::{PASSWORD, World, fate, rows, send, soon};
+use crate::world::{PASSWORD, World, fate, rows, run_register, send, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_for_somebody_offline_survives_the_servers_death() {
@@ -76,4 +76,28 @@ async fn a_copy_of_a_profile_is_told_and_stops() {
     assert!(second.state().ended.is_none());
     second.close().await;
     first.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_reason_outlives_the_connection() {
+    let mut world = World::new();
+    world.register("alice").await;
+    world.register("bob").await;
+    world.server.restart_for(1);
+    let alice = world.client("alice").await;
+    soon(alice.wait_online()).await.unwrap();
+    let bob = world.client("bob").await;
+    let error = soon(bob.wait_online()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Limit, "{error:?}");
+    let error = run_register(world.registration("carol", "carol")).await.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Limit, "{error:?}");
+    // When there is room, the client comes in by itself.
+    alice.close().await;
+    soon(async {
+        while bob.wait_online().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    bob.close().await;
 }

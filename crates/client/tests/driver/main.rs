@@ -4,5 +4,6 @@
 mod accounts;
 mod attach;
 mod conversation;
+mod full_disk;
 mod server;
 mod world;

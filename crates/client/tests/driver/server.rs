@@ -10,6 +10,7 @@ use sotto_proto::Address;
 
 const DATA: &str = "SOTTO_TEST_SERVER_DATA";
 const LISTEN: &str = "SOTTO_TEST_SERVER_LISTEN";
+const MAX_CLIENTS: &str = "SOTTO_TEST_SERVER_MAX_CLIENTS";
 
 /// A server, killed when dropped.
 pub(crate) struct Server {
@@ -20,14 +21,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data: &Path) -> Self {
-        Self::listen(data, "127.0.0.1:0")
+        Self::listen(data, "127.0.0.1:0", 1000)
     }
 
-    fn listen(data: &Path, listen: &str) -> Self {
+    fn listen(data: &Path, listen: &str, max_clients: u32) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "server::server_process", "--nocapture"])
             .env(DATA, data)
             .env(LISTEN, listen)
+            .env(MAX_CLIENTS, max_clients.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -54,8 +56,13 @@ impl Server {
 
     /// On the same port, with the same data.
     pub(crate) fn restart(&mut self) {
+        self.restart_for(1000);
+    }
+
+    /// The same, for at most so many clients.
+    pub(crate) fn restart_for(&mut self, max_clients: u32) {
         self.kill();
-        *self = Self::listen(&self.data.clone(), &self.address.host_port());
+        *self = Self::listen(&self.data.clone(), &self.address.host_port(), max_clients);
     }
 }
 
@@ -69,7 +76,14 @@ impl Drop for Server {
 #[test]
 fn server_process() {
     if let (Some(data), Some(listen)) = (std::env::var_os(DATA), std::env::var_os(LISTEN)) {
-        let arguments = ["sottod".into(), "run".into(), "--listen".into(), listen, "--data-dir".into(), data];
+        let max_clients = std::env::var_os(MAX_CLIENTS).unwrap();
+        let arguments = ["sottod", "run", "--listen"].map(Into::into).into_iter().chain([
+            listen,
+            "--data-dir".into(),
+            data,
+            "--max-clients".into(),
+            max_clients,
+        ]);
         let code = sotto_server::main_from(arguments);
         panic!("the server ended: {code:?}");
     }

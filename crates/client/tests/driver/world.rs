@@ -7,7 +7,7 @@ use std::{
 };
 
 use sotto_client::{
-    api::{ClientError, Command, Event, Fate, Recipient, Reply, Row},
+    api::{ClientError, Command, ErrorKind, Event, Fate, Recipient, Reply, Row},
     driver::{Client, ClientOptions, Notice, Profile},
     setup::{LoginOptions, Questions, RegisterOptions, Registered, ServerIdentity, login, register},
 };
@@ -34,6 +34,8 @@ pub(crate) fn secret(text: &str) -> Zeroizing<String> {
 #[derive(Default)]
 pub(crate) struct Answers {
     pub(crate) pinned: Mutex<Vec<ServerIdentity>>,
+    pub(crate) asked: Mutex<Vec<ServerIdentity>>,
+    pub(crate) trusts: Option<bool>,
 }
 
 impl Questions for Answers {
@@ -41,8 +43,9 @@ impl Questions for Answers {
         self.pinned.lock().unwrap().push(server.clone());
     }
 
-    fn trust(&self, _server: &ServerIdentity) -> Result<bool, ClientError> {
-        panic!("nothing here is far away")
+    fn trust(&self, server: &ServerIdentity) -> Result<bool, ClientError> {
+        self.asked.lock().unwrap().push(server.clone());
+        self.trusts.ok_or_else(|| ClientError::new(ErrorKind::Configuration, "nobody is there"))
     }
 }
 
