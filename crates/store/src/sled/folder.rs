@@ -51,10 +51,7 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 impl Folder {
     /// Makes the folder if it is not there, and takes it for this process.
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
-        if !path.exists() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-            sync_parent(path)?;
-        }
+        create_durably(path)?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -148,6 +145,20 @@ impl Folder {
         let found = rustix::fs::statvfs(&self.path)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
+}
+
+/// Makes a folder and what is missing above it; each name is durable.
+fn create_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent()
+        && parent != Path::new("")
+    {
+        create_durably(parent)?;
+    }
+    fs::DirBuilder::new().mode(0o700).create(path)?;
+    sync_parent(path)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

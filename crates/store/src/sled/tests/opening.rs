@@ -26,8 +26,9 @@ fn a_folder_belongs_to_one_at_a_time() {
     let engine = OnDisk::create(StoreConfig::default());
     let again = SledStore::open(&engine.path(), engine.config);
     assert_eq!(again.unwrap_err(), StoreError::InUse);
-    let (_folder, path, config) = engine.close();
+    let (folder, path, config) = engine.close();
     SledStore::open(&path, config).unwrap();
+    SledStore::open(&folder.path().join("far/below/store"), config).unwrap();
 }
 
 #[test]
