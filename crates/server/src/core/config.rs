@@ -3,7 +3,7 @@
 use sotto_proto::{frame::Registration, limits};
 
 /// What the core goes by; the defaults are those of the protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoreConfig {
     /// Connections at a time. The default is far above a team's size and below what one machine's memory bears.
     pub max_clients: usize,

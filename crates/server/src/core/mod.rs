@@ -188,7 +188,9 @@ impl Core {
     fn reload(&mut self, config: CoreConfig) {
         self.claims.set_burst(config.claim_burst);
         self.registrations.set_burst(config.register_burst);
-        self.config = config;
+        // The store keeps what it was opened with.
+        let CoreConfig { retention_ms, mailbox_envelopes, .. } = self.config;
+        self.config = CoreConfig { retention_ms, mailbox_envelopes, ..config };
     }
 
     fn connected(&mut self, now_ms: u64, id: ConnectionId, connection: Connection) {

@@ -12,6 +12,7 @@ mod hostile;
 pub(crate) mod identity;
 pub(crate) mod listener;
 mod peer;
+mod signals;
 mod workers;
 
 use std::{
@@ -26,9 +27,9 @@ use sotto_proto::{Address, limits::UNFINISHED_FRAMES_BUDGET};
 use sotto_store::{SledStore, Store, StoreError};
 use thiserror::Error;
 use tokio::{
-    net::UnixListener,
-    signal::unix::{SignalKind, signal},
+    net::{TcpListener, UnixListener},
     sync::mpsc,
+    task::{JoinError, JoinHandle},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -43,6 +44,7 @@ use folder::{Folder, FolderError, SocketPlace};
 use identity::{Identity, IdentityError};
 use listener::Listen;
 use peer::Common;
+use signals::{Signals, Told};
 
 /// Inputs of connections that wait for the core.
 const MESSAGES: usize = 1024;
@@ -79,79 +81,152 @@ pub(crate) type Reload = Box<dyn Fn() -> Result<Config, crate::config::ConfigErr
 
 /// Runs a server until it is told to stop.
 pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> {
-    let machine = |error: &dyn std::fmt::Display| RunError::Machine(error.to_string());
+    let machine = |error: std::io::Error| RunError::Machine(error.to_string());
     raise_file_limit();
     let listener = listener::bind(config.listen).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => RunError::PortInUse(config.listen),
         _ => RunError::Listen(config.listen, error),
     })?;
-    let listening = listener.local_addr().map_err(|error| machine(&error))?;
+    let listening = listener.local_addr().map_err(machine)?;
     let folder = Folder::take(&config.data_dir)?;
     backup::finished(folder.path())?;
     let identity = Identity::load_or_make(folder.path())?;
-    let sled = opened(&folder, &config).await?;
-    let store: Arc<dyn Store> = Arc::clone(&sled) as Arc<dyn Store>;
-    let nobody = workers::nobody().map_err(|error| machine(&error))?;
-    let core = Core::new(config.core(), &identity.chain, nobody).map_err(|error| machine(&error))?;
-    let tls = identity.tls()?;
-    let place = SocketPlace::in_folder(folder.path()).map_err(|error| machine(&error))?;
-    let admin_socket =
-        admin_socket(&place).map_err(|error| machine(&format!("the admin socket: {error}")))?;
-
-    let (sender, messages) = mpsc::channel(MESSAGES);
     let address = public_address(&config, listening, &identity);
-    let desk = Arc::new(Desk {
-        store: sled,
-        data_dir: folder.path().to_owned(),
-        driver: Some(sender.clone()),
-        address: address.to_string(),
-        started: Instant::now(),
-    });
-    let (accepting, reading) = (CancellationToken::new(), CancellationToken::new());
-    let common = Arc::new(Common {
-        driver: sender.clone(),
-        unfinished: Budget::new(UNFINISHED_FRAMES_BUDGET),
-        requests: Budget::new(REQUESTS_BUDGET),
-        stop: reading.clone(),
-    });
-    let tasks = TaskTracker::new();
-    let hashing_memory = config.hashing_memory;
-    let driver = Driver::new(core, Arc::clone(&store), hashing_memory, messages);
-    #[cfg(feature = "hostile")]
-    let driver = driver.hostile(folder.path());
-    let mut driver = tokio::spawn(driver.run());
-    tasks.spawn(listener::accept(listener, tls, common, accepting.clone(), tasks.clone()));
-    tasks.spawn(admin::serve(admin_socket, Arc::clone(&desk), accepting.clone(), tasks.clone()));
+    let store = opened(&folder, &config).await?;
+    let mut signals = Signals::catch().map_err(machine)?;
+    let (running, mut driver) = Running::start(&config, folder, &identity, listener, store, &address)?;
     announce(listening, &address);
+    tokio::select! {
+        // Only a failure ends it by itself.
+        ended = &mut driver => return running.finish(ended).await,
+        () = running.until_told(&mut signals, &reload) => {}
+    }
+    info!("stopping");
+    tokio::select! {
+        result = running.stop(driver) => result,
+        () = signals.stop_again() => Err(RunError::Machine("stopped at once by a second signal".to_owned())),
+    }
+}
 
-    let ended = tokio::select! {
-        ended = &mut driver => ended,
-        result = until_told(&desk, &sender, &reload) => {
-            result?;
-            info!("stopping");
-            accepting.cancel();
-            reading.cancel();
-            drop(sender.send(Message::Stop).await);
+/// The tasks of a server.
+struct Running {
+    /// Held until the end.
+    _folder: Folder,
+    place: SocketPlace,
+    store: Arc<SledStore>,
+    desk: Arc<Desk>,
+    sender: mpsc::Sender<Message>,
+    /// Ends the accepting.
+    accepting: CancellationToken,
+    /// Ends the reading of connections.
+    reading: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Running {
+    fn start(
+        config: &Config,
+        folder: Folder,
+        identity: &Identity,
+        listener: TcpListener,
+        store: Arc<SledStore>,
+        address: &Address,
+    ) -> Result<(Self, JoinHandle<Ended>), RunError> {
+        let machine = |error: &dyn std::fmt::Display| RunError::Machine(error.to_string());
+        let nobody = workers::nobody().map_err(|error| machine(&error))?;
+        let core = Core::new(config.core(), &identity.chain, nobody).map_err(|error| machine(&error))?;
+        let tls = identity.tls()?;
+        let place = SocketPlace::in_folder(folder.path()).map_err(|error| machine(&error))?;
+        let admin_socket =
+            admin_socket(&place).map_err(|error| machine(&format!("the admin socket: {error}")))?;
+        let (sender, messages) = mpsc::channel(MESSAGES);
+        let desk = Arc::new(Desk {
+            store: Arc::clone(&store),
+            data_dir: folder.path().to_owned(),
+            driver: Some(sender.clone()),
+            address: address.to_string(),
+            started: Instant::now(),
+        });
+        let (accepting, reading) = (CancellationToken::new(), CancellationToken::new());
+        let common = Arc::new(Common {
+            driver: sender.clone(),
+            unfinished: Budget::new(UNFINISHED_FRAMES_BUDGET),
+            requests: Budget::new(REQUESTS_BUDGET),
+            stop: reading.clone(),
+        });
+        let tasks = TaskTracker::new();
+        let driver = Driver::new(core, Arc::clone(&store) as Arc<dyn Store>, config.hashing_memory, messages);
+        #[cfg(feature = "hostile")]
+        let driver = driver.hostile(folder.path());
+        let driver = tokio::spawn(driver.run());
+        tasks.spawn(listener::accept(listener, tls, common, accepting.clone(), tasks.clone()));
+        tasks.spawn(admin::serve(admin_socket, Arc::clone(&desk), accepting.clone(), tasks.clone()));
+        Ok((Self { _folder: folder, place, store, desk, sender, accepting, reading, tasks }, driver))
+    }
+
+    /// Returns when the operator wants the server to stop.
+    async fn until_told(&self, signals: &mut Signals, reload: &Reload) {
+        let mut console = if std::io::stdin().is_terminal() { Some(console::lines()) } else { None };
+        loop {
+            let line = async {
+                match &mut console {
+                    Some(lines) => lines.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                ended = &mut driver => ended,
-                () = second_signal() => return Err(RunError::Machine("stopped at once by a second signal".to_owned())),
+                told = signals.next() => match told {
+                    Told::Stop => return,
+                    Told::Reload => self.reload(reload).await,
+                },
+                line = line => match line {
+                    Some(line) => if !console::line(&line, &self.desk).await { return },
+                    // The terminal's input ended; the server goes on.
+                    None => console = None,
+                },
             }
         }
-    };
-    accepting.cancel();
-    reading.cancel();
-    let ended = ended.unwrap_or_else(|error| Ended::Failed(format!("the core's task ended: {error}")));
-    drop(place.clear());
-    if let Ended::Failed(what) = ended {
-        return Err(RunError::StoreFailed(what));
     }
-    tasks.close();
-    if tokio::time::timeout(CLOSE_TIMEOUT, tasks.wait()).await.is_err() {
-        warn!("{} connections did not end in time", tasks.len());
+
+    async fn reload(&self, reload: &Reload) {
+        match reload() {
+            Ok(config) => {
+                // A driver that has ended is noticed by whoever waits for it.
+                drop(self.sender.send(Message::Reload(config.core())).await);
+                info!(
+                    "configuration read again: rates, registration and the number of clients hold from now on, the rest at the next start"
+                );
+            }
+            Err(error) => error!("configuration not changed: {error}"),
+        }
     }
-    store.close().await.map_err(|error| RunError::StoreFailed(error.to_string()))?;
-    info!("stopped");
-    Ok(())
+
+    async fn stop(self, driver: JoinHandle<Ended>) -> Result<(), RunError> {
+        self.accepting.cancel();
+        self.reading.cancel();
+        drop(self.sender.send(Message::Stop).await);
+        self.finish(driver.await).await
+    }
+
+    async fn finish(self, ended: Result<Ended, JoinError>) -> Result<(), RunError> {
+        self.accepting.cancel();
+        self.reading.cancel();
+        if let Err(error) = self.place.clear() {
+            warn!("the admin socket stays behind: {error}");
+        }
+        match ended {
+            Ok(Ended::Stopped) => {}
+            Ok(Ended::Failed(what)) => return Err(RunError::StoreFailed(what)),
+            Err(error) => return Err(RunError::Machine(format!("the core's task ended: {error}"))),
+        }
+        self.tasks.close();
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
+            warn!("{} connections did not end in time", self.tasks.len());
+        }
+        self.store.close().await.map_err(|error| RunError::StoreFailed(error.to_string()))?;
+        info!("stopped");
+        Ok(())
+    }
 }
 
 /// Opens the store, which after a crash may take seconds.
@@ -160,55 +235,6 @@ async fn opened(folder: &Folder, config: &Config) -> Result<Arc<SledStore>, RunE
     let opened = tokio::task::spawn_blocking(move || crate::storage::open(&path, &config)).await;
     let store = opened.map_err(|error| RunError::Machine(error.to_string()))?.map_err(RunError::Store)?;
     Ok(Arc::new(store))
-}
-
-/// Returns when the operator wants the server to stop.
-async fn until_told(
-    desk: &Arc<Desk>,
-    driver: &mpsc::Sender<Message>,
-    reload: &Reload,
-) -> Result<(), RunError> {
-    let broken = |error: std::io::Error| RunError::Machine(error.to_string());
-    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
-    let mut console = if std::io::stdin().is_terminal() { Some(console::lines()) } else { None };
-    loop {
-        let line = async {
-            match &mut console {
-                Some(lines) => lines.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => match reload() {
-                Ok(config) => {
-                    drop(driver.send(Message::Reload(config.core())).await);
-                    info!("configuration read again: limits and registration hold from now on, the rest at the next start");
-                }
-                Err(error) => error!("configuration not changed: {error}"),
-            },
-            line = line => match line {
-                Some(line) => if !console::line(&line, desk).await { return Ok(()) },
-                // The terminal's input ended; the server goes on.
-                None => console = None,
-            },
-        }
-    }
-}
-
-async fn second_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }
 
 fn admin_socket(place: &SocketPlace) -> std::io::Result<UnixListener> {

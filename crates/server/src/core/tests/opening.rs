@@ -57,6 +57,9 @@ fn one_client_too_many_is_told_so_after_the_chain() {
     assert_eq!(bench.closed, [id]);
     bench.input(Input::Disconnected { connection: first });
     bench.greet();
+    bench.input(Input::Reload(CoreConfig { max_clients: 3, mailbox_envelopes: 1, ..config }));
+    bench.greet();
+    assert_eq!(bench.core.config.mailbox_envelopes, config.mailbox_envelopes, "as the store was opened");
 }
 
 #[test]
