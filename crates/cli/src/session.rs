@@ -1,6 +1,9 @@
 //! A command's way to the client: through the socket of whoever owns the profile, else by owning it for a moment.
 
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use sotto_client::api::{ClientError, Command, Connection, ErrorKind, Event, Reply};
@@ -16,6 +19,12 @@ use crate::secret::Ask;
 pub(crate) struct Session {
     client: Client,
     events: Events,
+}
+
+/// To one of many questions.
+enum Answer<F> {
+    Waiting(Pin<Box<F>>),
+    Here(Box<Result<Reply, ClientError>>),
 }
 
 /// What was heard.
@@ -71,6 +80,36 @@ impl Session {
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(&self, command: Command) -> Result<Reply, Failure> {
         Ok(self.client.command(command).await?)
+    }
+
+    /// Asks many things, in this order, without waiting in between: the store commits them together.
+    pub(crate) async fn ask_all(
+        &self,
+        commands: impl IntoIterator<Item = Command>,
+    ) -> Vec<Result<Reply, Failure>> {
+        let mut waiting: Vec<_> = commands
+            .into_iter()
+            .map(|command| Answer::Waiting(Box::pin(self.client.command(command))))
+            .collect();
+        poll_fn(|context| {
+            let mut all = Poll::Ready(());
+            // The first round hands them over, in their order.
+            for answer in &mut waiting {
+                if let Answer::Waiting(future) = answer {
+                    match future.as_mut().poll(context) {
+                        Poll::Ready(reply) => *answer = Answer::Here(Box::new(reply)),
+                        Poll::Pending => all = Poll::Pending,
+                    }
+                }
+            }
+            all
+        })
+        .await;
+        let here = |answer| match answer {
+            Answer::Here(reply) => Some((*reply).map_err(Failure::from)),
+            Answer::Waiting(_) => None,
+        };
+        waiting.into_iter().filter_map(here).collect()
     }
 
     /// How things stand now.

@@ -120,11 +120,13 @@ fn rows(number: &str, lines: &mut Lines) {
     }
 }
 
-/// The digits alone, which a QR code packs tightly.
+/// The digits alone, which a QR code packs tightly. Light modules are drawn: most terminals are dark.
 fn code(safety: &Safety, lines: &mut Lines) {
     let digits: String = current(safety).chars().filter(char::is_ascii_digit).collect();
     if let Ok(code) = QrCode::new(digits.as_bytes()) {
-        for row in code.render::<Dense1x2>().build().lines() {
+        for row in
+            code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build().lines()
+        {
             lines.line(row);
         }
     }

@@ -184,6 +184,14 @@ impl Going {
     }
 }
 
+/// A test that fails leaves nothing running.
+impl Drop for Going {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// What a command left behind.
 #[derive(Debug)]
 pub(crate) struct Done {

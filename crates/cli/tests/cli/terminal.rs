@@ -68,6 +68,14 @@ impl Terminal {
     }
 }
 
+/// A test that fails leaves nothing running.
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_new_password_is_asked_twice_and_never_shown() {
     let stage = Stage::new();

@@ -17,7 +17,7 @@ use crate::input::{self, Input, Line};
 use crate::output::Output;
 use crate::session::{self, Heard, Session, unexpected};
 
-/// Lines read ahead of the outbox: enough to keep it busy, and little memory.
+/// Lines read ahead of the outbox and put into it in one step: enough to keep it busy, and little memory.
 const READ_AHEAD: usize = 64;
 
 /// Puts one message or each line into the outbox, and waits until it is known what became of them.
@@ -47,10 +47,15 @@ enum Texts {
 }
 
 impl Texts {
-    async fn next(&mut self) -> Option<Result<String, Failure>> {
+    /// What can be had at once, and at least one; none at the end. Cancel safe.
+    async fn next(&mut self) -> Vec<Result<String, Failure>> {
         match self {
-            Self::One(text) => text.take().map(Ok),
-            Self::Lines(lines) => lines.recv().await,
+            Self::One(text) => text.take().map(Ok).into_iter().collect(),
+            Self::Lines(lines) => {
+                let mut some = Vec::new();
+                lines.recv_many(&mut some, READ_AHEAD).await;
+                some
+            }
         }
     }
 }
@@ -118,18 +123,9 @@ async fn send(
         tokio::select! {
             // Texts first: nothing that was given may be missing from the outbox when this ends.
             biased;
-            text = texts.next(), if more => match text {
-                Some(Err(failure)) => {
-                    watch.cut(failure);
-                    more = false;
-                }
-                Some(Ok(text)) => {
-                    let ask = Command::Send { to: to.clone(), text };
-                    let Reply::Queued { message, fate } = session.ask(ask).await? else { return Err(unexpected()) };
-                    watch.queued(message, fate, out)?;
-                }
-                None => more = false,
-            },
+            some = texts.next(), if more => {
+                more = !some.is_empty() && queue(to, some, session, watch, out).await?;
+            }
             heard = session.heard(until) => match heard {
                 Ok(Heard::Event(event)) => if let Some(end) = noted(event, watch, out)? && !more {
                     return Ok(end);
@@ -141,6 +137,32 @@ async fn send(
         }
     }
     Ok(End::Settled)
+}
+
+/// Puts texts into the outbox; `false` if one of them cannot be sent, which ends the input.
+async fn queue(
+    to: &Recipient,
+    texts: Vec<Result<String, Failure>>,
+    session: &Session,
+    watch: &mut Watch,
+    out: &mut Output,
+) -> Result<bool, Failure> {
+    let mut good = Vec::with_capacity(texts.len());
+    let mut more = true;
+    for text in texts {
+        match text {
+            Ok(text) => good.push(Command::Send { to: to.clone(), text }),
+            Err(failure) => {
+                watch.cut(failure);
+                more = false;
+            }
+        }
+    }
+    for reply in session.ask_all(good).await {
+        let Reply::Queued { message, fate } = reply? else { return Err(unexpected()) };
+        watch.queued(message, fate, out)?;
+    }
+    Ok(more)
 }
 
 /// Takes note of an event; some of them end the waiting.

@@ -137,7 +137,7 @@ impl Watch {
                 Recipient::Me => "queued".into(),
             },
             Fate::Taken => "sent".into(),
-            Fate::UnknownUser => format!("unknown user{why}"),
+            Fate::UnknownUser => "unknown user".into(),
             other => format!("{}{why}", other.as_str()),
         }
     }
@@ -219,8 +219,8 @@ impl Watch {
             )
             .hint(format!("sotto verify {name}")),
             Fate::UnknownUser => {
-                Failure::new(ErrorKind::NotFound, format!("the server knows no user {name}"))
-                    .hint("sotto users")
+                return Failure::new(ErrorKind::NotFound, format!("the server knows no user {name}"))
+                    .hint("sotto users");
             }
             Fate::Refused => Failure::new(ErrorKind::Limit, "the server did not take the message")
                 .hint("it is tried again later; see sotto outbox list"),
