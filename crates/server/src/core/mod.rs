@@ -9,6 +9,7 @@
 //! - What is delivered to a reader rises in number without a gap that is not stated.
 //! - Everything that a peer can make grow has a limit, in `sotto_proto::limits` or beside its type here.
 
+mod answer;
 mod bucket;
 mod config;
 mod connection;
@@ -18,6 +19,7 @@ mod event;
 mod hostile;
 mod io;
 mod known;
+mod line;
 mod lists;
 mod login;
 mod opening;
@@ -44,8 +46,7 @@ use std::{
 
 use sotto_proto::{
     AccountId, DeviceId, KeyChain, ServerId,
-    frame::{ClientFrame, ErrorCode, ErrorReply, PUSH, ServerFrame},
-    limits,
+    frame::{ErrorCode, ErrorReply, PUSH, ServerFrame},
 };
 use sotto_store::{AccountRecord, StoreError};
 
@@ -57,8 +58,9 @@ pub use io::{
 pub use operator::{OnlineDevice, Roster};
 
 use bucket::Buckets;
-use connection::{Connection, Queued, Session, Ticket};
-use known::{AccountRef, Known, KnownAccounts};
+use connection::{Connection, Session, Ticket};
+use known::{Known, KnownAccounts};
+use line::Found;
 use step::{Step, Toil};
 use sweep::Sweep;
 use tries::Tries;
@@ -229,136 +231,6 @@ impl Core {
         self.close(connection);
     }
 
-    fn frame(&mut self, now_ms: u64, id: ConnectionId, request: u32, size: usize, frame: ClientFrame) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let ticket = Ticket { connection: id, request, kind: frame.name(), size };
-        connection.queue.push_back(Queued {
-            ticket,
-            frame,
-            found: Vec::new(),
-            fetching: Vec::new(),
-            looked: false,
-            attempts: 0,
-        });
-        self.advance(now_ms, id);
-    }
-
-    /// Starts the requests at the head of a connection's line, as far as their accounts are known.
-    fn advance(&mut self, now_ms: u64, id: ConnectionId) {
-        loop {
-            let Some(connection) = self.connections.get_mut(&id) else { return };
-            if connection.blocked {
-                return;
-            }
-            let proven = connection.proven.map(|(account, _)| account);
-            let own = connection.session.as_ref().map(|session| session.account).or(proven);
-            let Some(head) = connection.queue.front_mut() else { return };
-            if !head.looked {
-                head.looked = true;
-                let wanted = accounts_named(&head.frame, own);
-                let mut missing = Vec::new();
-                for wanted in wanted {
-                    match self.known.find(&wanted) {
-                        Some(known) => head.found.push((wanted, Some(known))),
-                        None => missing.push(wanted),
-                    }
-                }
-                for wanted in missing {
-                    let call = match &wanted {
-                        AccountRef::Name(name) => StoreCall::AccountByName(name.clone()),
-                        AccountRef::Id(account) => StoreCall::Account(*account),
-                    };
-                    let operation = self.call(Step::Find { connection: id, wanted }, call);
-                    let head = self.connections.get_mut(&id).and_then(|state| state.queue.front_mut());
-                    if let Some(head) = head {
-                        head.fetching.push(operation);
-                    }
-                }
-                continue;
-            }
-            if !head.fetching.is_empty() {
-                return;
-            }
-            let Some(queued) = connection.queue.pop_front() else { return };
-            self.start(now_ms, queued);
-        }
-    }
-
-    /// Does a request whose accounts are known.
-    fn start(&mut self, now_ms: u64, queued: Queued) {
-        let Queued { ticket, frame, found, attempts, .. } = queued;
-        let found = Found { found: &found };
-        let Some(connection) = self.connections.get(&ticket.connection) else { return };
-        if !connection.greeted
-            && !matches!(frame, ClientFrame::Hello(_) | ClientFrame::Ping | ClientFrame::Bye)
-        {
-            return self.refuse(ticket, (ErrorCode::OUT_OF_ORDER, "Hello comes first".into()));
-        }
-        let result = match frame {
-            ClientFrame::Hello(hello) => self.hello(now_ms, ticket, &hello),
-            ClientFrame::Ping => {
-                self.answer(ticket, &ServerFrame::Pong, "answered");
-                Ok(())
-            }
-            ClientFrame::Bye => {
-                self.answer(ticket, &ServerFrame::Done, "left");
-                self.close(ticket.connection);
-                Ok(())
-            }
-            ClientFrame::Register(register) => self.register(now_ms, ticket, register),
-            ClientFrame::PasswordLogin(login) => self.password_login(now_ms, ticket, login, &found),
-            ClientFrame::AccountLogin(login) => self.account_login(ticket, &login, &found),
-            ClientFrame::DeviceLogin(login) => self.device_login(ticket, &login, &found),
-            ClientFrame::SetPassword(set) => self.set_password(now_ms, ticket, set, &found),
-            ClientFrame::LookupLists(lookup) => self.lookup_lists(ticket, &lookup, &found),
-            ClientFrame::ReplaceList(replace) => self.replace_list(now_ms, ticket, &replace, &found),
-            ClientFrame::PublishKeys(publish) => self.publish_keys(now_ms, ticket, publish),
-            ClientFrame::ClaimBundles(claim) => self.claim_bundles(now_ms, ticket, claim, &found),
-            ClientFrame::ListUsers(list) => self.list_users(ticket, &list),
-            ClientFrame::Attach(attach) => self.attach(ticket, &attach),
-            ClientFrame::Ack(ack) => self.ack(ticket, &ack),
-            ClientFrame::QueryFates(query) => self.query_fates(ticket, query),
-            ClientFrame::QuerySubmission(query) => self.query_submission(ticket, &query),
-            ClientFrame::Submit(submit) => self.submit(now_ms, ticket, submit, attempts, &found),
-        };
-        if let Err(refused) = result {
-            self.refuse(ticket, refused);
-        }
-    }
-
-    /// An account that a request in the line waited for.
-    fn account_found(
-        &mut self,
-        now_ms: u64,
-        operation: Operation,
-        (id, wanted): (ConnectionId, AccountRef),
-        result: Result<StoreReply, StoreError>,
-    ) {
-        let known = match result {
-            Ok(StoreReply::Account(None)) => Ok(None),
-            Ok(StoreReply::Account(Some(record))) => match Known::new(record) {
-                Ok(known) => Ok(Some(self.known.insert(known))),
-                Err(error) => Err(StoreError::Damaged(format!("an account's device list: {error}"))),
-            },
-            Ok(_) => Err(StoreError::Damaged("the store answered something else".into())),
-            Err(error) => Err(error),
-        };
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let waiting = connection.queue.iter().position(|queued| queued.fetching.contains(&operation));
-        let Some(queued) = waiting.and_then(|place| connection.queue.get_mut(place)) else { return };
-        queued.fetching.retain(|fetching| *fetching != operation);
-        match known {
-            Ok(known) => queued.found.push((wanted, known)),
-            Err(error) => {
-                let ticket = queued.ticket;
-                // Its other look-ups find nothing in the line any more when they come back.
-                let _gone = waiting.and_then(|place| connection.queue.remove(place));
-                self.store_refused(Some(ticket), error);
-            }
-        }
-        self.advance(now_ms, id);
-    }
-
     fn stored(&mut self, now_ms: u64, operation: Operation, result: Result<StoreReply, StoreError>) {
         let Some(step) = self.steps.remove(&operation) else { return };
         let step = match step {
@@ -500,20 +372,6 @@ impl Core {
         }
     }
 
-    /// Lets the next requests of a connection start.
-    fn unblock(&mut self, now_ms: u64, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.blocked = false;
-            self.advance(now_ms, id);
-        }
-    }
-
-    fn block(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.blocked = true;
-        }
-    }
-
     fn operation(&mut self) -> Operation {
         self.next_operation += 1;
         Operation(self.next_operation)
@@ -539,57 +397,6 @@ impl Core {
 
     fn log(&mut self, event: Event) {
         self.outputs.push_back(Output::Log(event));
-    }
-
-    fn send(&mut self, connection: ConnectionId, request: u32, frame: &ServerFrame, class: SendClass) {
-        match frame.encode(request) {
-            Ok(bytes) => {
-                if class == SendClass::Push
-                    && let Some(state) = self.connections.get_mut(&connection)
-                {
-                    state.unwritten += bytes.len();
-                }
-                self.outputs.push_back(Output::Send { connection, bytes, class });
-            }
-            Err(error) => {
-                // Every answer is bounded below the largest frame; a client that waits for ever would be worse.
-                self.log(Event::Trouble(format!("a {} frame could not be encoded: {error}", frame.name())));
-                self.close(connection);
-            }
-        }
-    }
-
-    fn answer(&mut self, ticket: Ticket, frame: &ServerFrame, action: impl Into<Cow<'static, str>>) {
-        self.answer_logged(ticket, frame, action.into(), matches!(frame, ServerFrame::Pong));
-    }
-
-    fn answer_routine(&mut self, ticket: Ticket, frame: &ServerFrame) {
-        self.answer_logged(ticket, frame, Cow::Borrowed("done"), true);
-    }
-
-    fn answer_logged(
-        &mut self,
-        ticket: Ticket,
-        frame: &ServerFrame,
-        action: Cow<'static, str>,
-        routine: bool,
-    ) {
-        let Some(connection) = self.connections.get(&ticket.connection) else { return };
-        let name = connection.session.as_ref().map(|session| session.name.clone());
-        let peer = connection.peer;
-        self.send(ticket.connection, ticket.request, frame, SendClass::Answer { size: ticket.size });
-        self.log(Event::Request { peer, name, request: ticket.kind, size: ticket.size, action, routine });
-    }
-
-    fn refuse(&mut self, ticket: Ticket, (code, message): Refused) {
-        self.refuse_until(ticket, (code, message), None);
-    }
-
-    fn refuse_until(&mut self, ticket: Ticket, (code, message): Refused, retry_after_ms: Option<u64>) {
-        let action = format!("refused, {message}");
-        let retry_after_ms = retry_after_ms.or((code == ErrorCode::BUSY).then_some(1_000));
-        let reply = ErrorReply { code, message: message.into_owned(), retry_after_ms };
-        self.answer(ticket, &ServerFrame::Error(reply), action);
     }
 
     /// Takes a record as the newest there is; `None` if its list cannot be read, which is logged.
@@ -664,45 +471,5 @@ impl Core {
             }
         }
         self.sweep_due(now_ms);
-    }
-}
-
-/// The accounts that a request's start looks at.
-fn accounts_named(frame: &ClientFrame, own: Option<AccountId>) -> Vec<AccountRef> {
-    let by_name = |text: &str| sotto_proto::Username::parse(text).ok().map(AccountRef::Name);
-    match frame {
-        ClientFrame::PasswordLogin(login) => by_name(&login.username).into_iter().collect(),
-        ClientFrame::AccountLogin(login) => by_name(&login.username).into_iter().collect(),
-        ClientFrame::DeviceLogin(login) => vec![AccountRef::Id(login.account)],
-        ClientFrame::SetPassword(_) | ClientFrame::ReplaceList(_) => {
-            own.map(AccountRef::Id).into_iter().collect()
-        }
-        // Without a login nothing is looked up; more than the limit is refused without looking.
-        _ if own.is_none() => Vec::new(),
-        ClientFrame::ClaimBundles(claim) => vec![AccountRef::Id(claim.account)],
-        ClientFrame::LookupLists(lookup)
-            if lookup.names.len().saturating_add(lookup.accounts.len()) <= limits::MAX_LISTS =>
-        {
-            let names = lookup.names.iter().filter_map(|name| by_name(name));
-            names.chain(lookup.accounts.iter().copied().map(AccountRef::Id)).collect()
-        }
-        ClientFrame::Submit(submit) if submit.lists.len() <= limits::MAX_LISTS => {
-            submit.lists.iter().map(|used| AccountRef::Id(used.account)).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// The accounts that were found for one request.
-struct Found<'a> {
-    found: &'a [(AccountRef, Option<Arc<Known>>)],
-}
-
-impl Found<'_> {
-    fn find(&self, known: &mut KnownAccounts, wanted: &AccountRef) -> Option<Arc<Known>> {
-        // What was found when the request came may have been replaced while it stood in the line.
-        known.find(wanted).or_else(|| {
-            self.found.iter().find(|(found, _)| found == wanted).and_then(|(_, known)| known.clone())
-        })
     }
 }

@@ -8,7 +8,7 @@ use sotto_proto::{
 };
 
 use super::{
-    Core, Found, Job, Refused, SendClass, StoreCall,
+    Core, Found, Job, Refused, StoreCall,
     connection::Ticket,
     known::AccountRef,
     step::{Step, Toil},
@@ -118,17 +118,6 @@ impl Core {
         {
             let frame = ServerFrame::KeyCounts(KeyCounts { counts });
             self.hint(connection, PUSH, &frame);
-        }
-    }
-
-    /// Sends a push that the peer can do without, unless it is slow to read.
-    pub(super) fn hint(&mut self, connection: super::ConnectionId, request: u32, frame: &ServerFrame) {
-        let slow = self
-            .connections
-            .get(&connection)
-            .is_none_or(|connection| connection.unwritten > super::reader::UNWRITTEN_LIMIT);
-        if !slow {
-            self.send(connection, request, frame, SendClass::Push);
         }
     }
 }

@@ -20,8 +20,8 @@ use sotto_proto::{
     Signature, SignedCertificate, SignedDeviceList, SubmissionId, Username, VersionRange,
     device_list::Revocation,
     frame::{
-        Ack, Attach, AuthKey, ClaimBundles, Deliver, DeviceIn, DeviceLogin, DeviceOutcome, FrameDecoder,
-        Hello, Outcome, OutgoingEnvelope, Register, Submit, Submitted, UsedList,
+        Ack, Attach, AuthKey, ClaimBundles, ClientFrame, Deliver, DeviceIn, DeviceLogin, DeviceOutcome,
+        FrameDecoder, Hello, Outcome, OutgoingEnvelope, Register, Submit, Submitted, UsedList,
     },
     keys::ED25519_SPKI_PREFIX,
     keys::{AccountKey, DeviceKey},
