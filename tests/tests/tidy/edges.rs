@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::workspace::packages;
 
 /// The whole picture of `ARCHITECTURE.md`: from, to.
-const EDGES: [(&str, &str); 11] = [
+const EDGES: [(&str, &str); 14] = [
     ("sotto-cli", "sotto-client"),
     ("sotto-cli", "sotto-proto"),
     ("sotto-cli", "sotto-server"),
@@ -13,6 +13,9 @@ const EDGES: [(&str, &str); 11] = [
     ("sotto-client", "sotto-migrations"),
     ("sotto-client", "sotto-proto"),
     ("sotto-crypto", "sotto-proto"),
+    ("sotto-load", "sotto-crypto"),
+    ("sotto-load", "sotto-proto"),
+    ("sotto-load", "sotto-server"),
     ("sotto-server", "sotto-proto"),
     ("sotto-server", "sotto-store"),
     ("sotto-store", "sotto-migrations"),
