@@ -42,6 +42,18 @@ impl Session {
         Self::with(context, ClientOptions::default()).await
     }
 
+    /// After a failure: if it is that the profile's owner ended, through whose socket this went, this command takes its
+    /// place, or that of the next owner. Nothing is lost by that but answers under way. Any other failure stands.
+    pub(crate) async fn reopen(&mut self, failure: Failure, context: &mut Context) -> Result<(), Failure> {
+        let owner_ended = !self.client.owns_profile() && failure.code == ErrorKind::ProfileInUse.exit_code();
+        if !owner_ended {
+            return Err(failure);
+        }
+        // Without a password this cannot go on; why it was needed is what the user must hear.
+        *self = Self::open(context).await.map_err(|_| failure)?;
+        Ok(())
+    }
+
     async fn with(context: &mut Context, options: ClientOptions) -> Result<Self, Failure> {
         let dir = context.place.dir();
         let client = if let Some(client) = Client::attach(&dir, options).await? {

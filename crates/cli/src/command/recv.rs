@@ -27,9 +27,18 @@ pub(crate) async fn run(args: Recv, mut context: Context, out: &mut Output) -> R
     };
     let mut session = Session::open(&mut context).await?;
     let mut printer = Printer { source, from, after: 0, left: args.limit };
-    let result = receive(&mut printer, args.follow, &mut session, until, out).await;
+    let ended = loop {
+        match receive(&mut printer, args.follow, &mut session, until, out).await {
+            Ok(ended) => break Ok(ended),
+            Err(failure) => {
+                if let Err(failure) = session.reopen(failure, &mut context).await {
+                    break Err(failure);
+                }
+            }
+        }
+    };
     session.close().await;
-    match result? {
+    match ended? {
         Ended::Complete => out.record(&Record::End, |_| ()).map(|_| ()),
         Ended::ReaderGone => Ok(()),
     }

@@ -187,6 +187,22 @@ fn a_running_client_shares_its_profile() {
 }
 
 #[test]
+fn a_command_outlives_the_owner_it_went_through() {
+    let stage = Stage::new();
+    let server = stage.server();
+    let alice = stage.registered("alice", &server);
+    let bob = stage.registered("bob", &server);
+    let mut owner = alice.start(&["recv", "--follow"]);
+    owner.noticed("connected");
+    let mut waiting = alice.start(&["send", "bob", "hello", "--wait", "delivered"]);
+    while waiting.next()["state"] != "stored" {}
+    owner.end();
+    assert_eq!(bob.run(&["recv"]).texts(), ["hello"]);
+    while waiting.next()["state"] != "delivered" {}
+    assert_eq!(waiting.code(), 0);
+}
+
+#[test]
 fn both_sides_compare_the_same_number() {
     let stage = Stage::new();
     let server = stage.server();

@@ -123,3 +123,33 @@ fn too_many_clients_is_a_limit() {
     follow.end();
     assert_eq!(bob.run(&["users"]).code, 0);
 }
+
+#[test]
+fn a_damaged_profile_is_code_8_and_says_what_to_do() {
+    let stage = Stage::new();
+    let server = stage.server();
+    let alice = stage.registered("alice", &server);
+    let folder = stage.path("alice/default");
+    let files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file() && path.metadata().unwrap().len() > 0)
+        .collect();
+    let mut damaged = 0;
+    for file in files {
+        let whole = std::fs::read(&file).unwrap();
+        let mut bytes = whole.clone();
+        let end = bytes.len().min(4096);
+        bytes[..end].iter_mut().for_each(|byte| *byte ^= 0xa5);
+        std::fs::write(&file, &bytes).unwrap();
+        let done = alice.run(&["history"]);
+        assert!([0, 8].contains(&done.code), "{}: {done:?}", file.display());
+        if done.code == 8 {
+            damaged += 1;
+            assert_eq!(done.error()["kind"], "local_store");
+        }
+        std::fs::write(&file, &whole).unwrap();
+    }
+    assert!(damaged >= 2, "the key and the store; the lock's file may hold anything");
+    assert_eq!(alice.run(&["history"]).code, 0);
+}

@@ -50,6 +50,7 @@ pub(crate) async fn run(out: &mut Output) -> Result<(), Failure> {
     if failed > 0 {
         return Err(Failure::new(ErrorKind::Invalid, format!("{failed} checks of the demo failed")));
     }
+    out.people(|lines| lines.line("Every message arrived, once and in order."))?;
     Ok(())
 }
 
@@ -67,6 +68,11 @@ async fn show(folder: &std::path::Path, proof: &mut Proof, out: &mut Output) -> 
     let program = Program::this(folder)?;
     let mut stage = Stage::new(out);
 
+    out.people(|lines| {
+        lines.line("A server and two people on this machine, each in processes and a folder of");
+        lines.line("their own. All of it is real, and gone when this ends.");
+        lines.line("");
+    })?;
     stage.step("A server, and two people who register with it");
     let mut server = program.server("127.0.0.1:0").await?;
     let alice = program.client("alice");

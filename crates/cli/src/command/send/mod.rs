@@ -35,7 +35,9 @@ pub(crate) async fn run(args: Send, mut context: Context, out: &mut Output) -> R
     };
     let mut session = Session::open(&mut context).await?;
     let mut watch = Watch::new(args.wait, &to, args.lines);
-    let end = send(&to, &mut texts, &mut session, &mut watch, until, out).await.unwrap_or_else(End::Broken);
+    let end = send(&to, &mut texts, &mut session, &mut context, &mut watch, until, out)
+        .await
+        .unwrap_or_else(End::Broken);
     session.close().await;
     watch.end(&end, out)
 }
@@ -108,6 +110,7 @@ async fn send(
     to: &Recipient,
     texts: &mut Texts,
     session: &mut Session,
+    context: &mut Context,
     watch: &mut Watch,
     until: Option<Instant>,
     out: &mut Output,
@@ -132,7 +135,10 @@ async fn send(
                 },
                 Ok(Heard::Lagged) => refresh(session, watch, out).await?,
                 Err(failure) if failure.code == ErrorKind::Timeout.exit_code() => return Ok(End::TimeUp),
-                Err(failure) => return Err(failure),
+                Err(failure) => {
+                    session.reopen(failure, context).await?;
+                    refresh(session, watch, out).await?;
+                }
             },
         }
     }
