@@ -1,12 +1,12 @@
 //! The handle that a face holds: the same whether this process owns the profile or another one does.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::LazyLock, time::Duration};
 
 use tokio::{
     sync::{broadcast, mpsc, oneshot, watch},
     task::JoinHandle,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use zeroize::Zeroizing;
 
 use super::{
@@ -34,6 +34,17 @@ const OWNER: Duration = Duration::from_secs(10);
 const OWNER_AGAIN: Duration = Duration::from_millis(40);
 /// For everything to end. Each part has a shorter bound of its own; this one is for a disk that hangs.
 const CLOSE: Duration = Duration::from_secs(10);
+
+/// The tasks of all clients of this process.
+static TASKS: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
+
+/// Waits until every client of this process has ended: for a program that was interrupted and dropped what it held. A
+/// client that runs on is waited for too, so the caller sets a bound.
+pub async fn all_ended() {
+    TASKS.close();
+    TASKS.wait().await;
+    TASKS.reopen();
+}
 
 /// What a program wants of its client.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,13 +92,13 @@ impl Client {
             state: state.clone(),
             stop: stop.clone(),
         };
-        let sockets = tokio::spawn(async move {
+        let sockets = TASKS.spawn(async move {
             serving.run(listener).await;
             // The loop goes on until the last face on the socket has its answers.
             stop_loop.cancel();
         });
         let stop_sockets = stop.clone();
-        let looping = tokio::spawn(async move {
+        let looping = TASKS.spawn(async move {
             driver.run(profile).await;
             stop_sockets.cancel();
         });
@@ -103,7 +114,7 @@ impl Client {
         let stop = CancellationToken::new();
         let weak = events.downgrade();
         let faces = Faces { requests: requests_out, events, state: state_in, stop: stop.clone() };
-        let task = tokio::spawn(attach::run(stream, faces));
+        let task = TASKS.spawn(attach::run(stream, faces));
         Ok(Some(Self { requests, events: weak, state, stop, tasks: vec![task], owner: false }))
     }
 

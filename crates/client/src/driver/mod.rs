@@ -17,6 +17,7 @@ mod connection;
 mod engine;
 mod errors;
 mod events;
+mod link;
 mod local;
 mod profile;
 mod run;
@@ -24,7 +25,7 @@ mod socket;
 mod tls;
 mod vault;
 
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientOptions, all_ended};
 pub use errors::server_error;
 pub use events::{Events, Notice, State};
 pub use profile::{OpenProfile, Profile};

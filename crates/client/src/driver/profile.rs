@@ -52,11 +52,7 @@ impl Profile {
 
     /// Takes the profile, and makes the folder if there is none.
     pub(crate) fn create(dir: &Path) -> Result<Self, ClientError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|error| file_error("make", dir, &error))?;
+        make_folder(dir)?;
         Self::lock_folder(dir)
     }
 
@@ -224,6 +220,21 @@ fn restrict(path: &Path, mode: u32) -> Result<(), ClientError> {
     std::fs::set_permissions(path, Permissions::from_mode(now & mode)).map_err(|error| failed(&error))
 }
 
+/// Makes a folder and what is missing above it. Each name that is new, and the folder's own in any case (an earlier start
+/// may have been killed before it came to that), is durable in the folder above: a power cut does not take a profile away.
+fn make_folder(dir: &Path) -> Result<(), ClientError> {
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !above.is_dir() {
+        make_folder(above)?;
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| file_error("make", dir, &error))?;
+    sync_folder(above)
+}
+
 /// Makes names in the folder as durable as what they name.
 pub(super) fn sync_folder(dir: &Path) -> Result<(), ClientError> {
     File::open(dir).and_then(|folder| folder.sync_all()).map_err(|error| file_error("write", dir, &error))
@@ -310,7 +321,9 @@ mod tests {
 
         let store = dir.join(STORE);
         let mut bytes = std::fs::read(&store).unwrap();
-        bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+        for byte in &mut bytes {
+            *byte ^= 0x55;
+        }
         std::fs::write(&store, bytes).unwrap();
         let error = Profile::lock(&dir).unwrap().unlock("right").unwrap_err();
         assert_eq!(error.kind, ErrorKind::LocalStore);

@@ -22,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     backoff::Backoff,
     clock::{SleepWatch, now_ms},
-    connection::{Connection, End, ping},
+    connection::{Connection, End},
     engine::{Done, Engine},
     events::{Notice, State},
+    link::{Link, Up},
     os_rng,
     profile::Profile,
 };
@@ -35,12 +36,8 @@ use crate::{
 
 /// Inputs in one transaction: one sync for many, and still a short time between two answers.
 pub(super) const BATCH: usize = 64;
-/// Bytes that may wait for a server that reads too slowly before nothing more is read from it.
-const BACKLOG: usize = 4 * 1024 * 1024;
 /// Between two looks at the clocks: how late a wake-up can be after the machine slept.
 const LOOK: Duration = Duration::from_secs(15);
-/// For the server to say anything after the machine slept, before the connection is taken to be dead.
-const PROBE: Duration = Duration::from_secs(10);
 /// Between two ticks of the core, at least.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -73,29 +70,6 @@ impl Answer {
             Self::Socket(number, to) => drop(to.send((number, outcome))),
         }
     }
-}
-
-/// The connection, from the loop's side.
-enum Link {
-    /// None; the next attempt is at this time.
-    Waiting(Instant),
-    /// An attempt is under way.
-    Dialing(oneshot::Receiver<Result<Connection, ClientError>>),
-    /// TLS stands.
-    Up(Up),
-    /// None any more, and why; the core has still to take what came before the end, which may say more.
-    Lost(ClientError),
-    /// None, and none is wanted.
-    Parked,
-}
-
-struct Up {
-    connection: Connection,
-    writes: mpsc::Sender<Vec<u8>>,
-    backlog: VecDeque<Vec<u8>>,
-    backlog_bytes: usize,
-    /// After a sleep: what had been heard then, and until when more has to come.
-    probe: Option<(u64, Instant)>,
 }
 
 /// Whether the core knows that the connection is gone.
@@ -212,14 +186,10 @@ impl Driver {
         if self.sleep.jumped(now_ms(), now) {
             self.slept(now);
         }
-        if let Link::Up(Up { connection, probe, .. }) = &mut self.link
-            && let Some((heard, until)) = *probe
+        if let Link::Up(up) = &mut self.link
+            && up.is_dead(now)
         {
-            if connection.heard() != heard {
-                *probe = None;
-            } else if now >= until {
-                self.lost(End::Silent.into());
-            }
+            self.lost(End::Silent.into());
         }
         if self.wake_ms.is_some_and(|wake_ms| wake_ms <= now_ms()) && now >= self.ticked + TICK {
             self.wake_ms = None;
@@ -239,7 +209,9 @@ impl Driver {
             self.engine.begin(self.inbox.drain(..).collect())?;
             self.busy = true;
         }
-        self.feed();
+        if let Link::Up(up) = &mut self.link {
+            up.feed();
+        }
         Ok(())
     }
 
@@ -248,21 +220,12 @@ impl Driver {
         let more = self.inbox.len() < BATCH;
         let busy = self.busy;
         let Self { engine, faces, link, .. } = self;
-        let (reading, blocked) = match link {
-            Link::Up(up) => (more && up.backlog_bytes <= BACKLOG, !up.backlog.is_empty()),
-            _ => (false, false),
-        };
         let network = async {
             match link {
                 Link::Dialing(dialed) => Wake::Dialed(dialed.await.unwrap_or_else(|_| {
                     Err(ClientError::new(ErrorKind::Bug, "the attempt to connect ended early"))
                 })),
-                Link::Up(up) => tokio::select! {
-                    frame = up.connection.next(), if reading => Wake::Frame(frame),
-                    // A closed channel shows as the end of the frames.
-                    _ = up.writes.reserve(), if blocked && !up.writes.is_closed() => Wake::Room,
-                    else => std::future::pending().await,
-                },
+                Link::Up(up) => up.next(more).await.map_or(Wake::Room, Wake::Frame),
                 Link::Waiting(_) | Link::Lost(_) | Link::Parked => std::future::pending().await,
             }
         };
@@ -284,7 +247,9 @@ impl Driver {
         }
         match &self.link {
             Link::Waiting(until) if self.told == Told::Yes => sleep.min(until.saturating_duration_since(now)),
-            Link::Up(Up { probe: Some((_, until)), .. }) => sleep.min(until.saturating_duration_since(now)),
+            Link::Up(up) => {
+                up.deadline().map_or(sleep, |until| sleep.min(until.saturating_duration_since(now)))
+            }
             _ => sleep,
         }
     }
@@ -364,10 +329,7 @@ impl Driver {
         // Without a connection the core is about to learn so, and sends again when there is one.
         let Link::Up(up) = &mut self.link else { return };
         match frame.encode(request) {
-            Ok(bytes) => {
-                up.backlog_bytes += bytes.len();
-                up.backlog.push_back(bytes);
-            }
+            Ok(bytes) => up.push(bytes),
             Err(cause) => {
                 let error = ClientError::new(ErrorKind::Bug, format!("a {} cannot be encoded", frame.name()));
                 self.closed(error.cause(cause), false);
@@ -377,26 +339,6 @@ impl Driver {
         if matches!(frame, ClientFrame::PublishKeys(_)) {
             self.publishing = Some(request);
             self.faces.state.send_modify(|state| state.publishing = true);
-        }
-    }
-
-    /// Gives the writing task what it has room for.
-    fn feed(&mut self) {
-        let Link::Up(up) = &mut self.link else { return };
-        while let Some(frame) = up.backlog.pop_front() {
-            let length = frame.len();
-            match up.writes.try_send(frame) {
-                Ok(()) => up.backlog_bytes -= length,
-                Err(mpsc::error::TrySendError::Full(frame)) => {
-                    up.backlog.push_front(frame);
-                    return;
-                }
-                // The end of the frames says why.
-                Err(mpsc::error::TrySendError::Closed(_)) => {
-                    up.backlog.clear();
-                    up.backlog_bytes = 0;
-                }
-            }
         }
     }
 
@@ -444,14 +386,7 @@ impl Driver {
                     spki: connection.spki.clone(),
                     exporter: connection.exporter,
                 });
-                let writes = connection.writes();
-                self.link = Link::Up(Up {
-                    connection,
-                    writes,
-                    backlog: VecDeque::new(),
-                    backlog_bytes: 0,
-                    probe: None,
-                });
+                self.link = Link::Up(Up::new(connection));
             }
             Err(error) => self.retry_later(error),
         }
@@ -479,10 +414,8 @@ impl Driver {
 
     fn hang_up(&mut self) {
         if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Parked) {
-            let Up { connection, writes, backlog, .. } = up;
-            drop(writes);
             // What the core sent before it closed leaves first.
-            self.tasks.spawn(connection.close(backlog));
+            self.tasks.spawn(up.close());
             self.inbox.push_back(Input::Disconnected);
             self.told = Told::Waiting;
         }
@@ -508,10 +441,7 @@ impl Driver {
                 self.backoff.reset();
                 *until = now;
             }
-            Link::Up(up) if up.probe.is_none() => {
-                up.probe = Some((up.connection.heard(), now + PROBE));
-                up.backlog.extend(ping());
-            }
+            Link::Up(up) => up.probe(now),
             _ => {}
         }
     }
@@ -543,7 +473,6 @@ impl Driver {
         {
             self.perform(outputs);
         }
-        self.feed();
         for (_, answer) in self.answers.drain() {
             answer.give(Err(error.clone()));
         }
@@ -553,11 +482,8 @@ impl Driver {
                 answer.give(Err(error.clone()));
             }
         }
-        if let Link::Up(Up { connection, writes, backlog, .. }) =
-            std::mem::replace(&mut self.link, Link::Parked)
-        {
-            drop(writes);
-            connection.close(backlog).await;
+        if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Parked) {
+            up.close().await;
         }
         while self.tasks.join_next().await.is_some() {}
         self.engine.stop().await;

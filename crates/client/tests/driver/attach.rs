@@ -2,7 +2,7 @@
 
 use sotto_client::{
     api::{Command, ErrorKind, Event, Fate, Reply},
-    driver::{Client, ClientOptions, Notice, Profile},
+    driver::{Client, ClientOptions, Notice, Profile, all_ended},
 };
 
 use crate::world::{PASSWORD, World, fate, rows, secret, send, soon};
@@ -31,8 +31,8 @@ async fn a_face_beside_the_owner_does_what_the_owner_could() {
     soon(async {
         loop {
             let notice = seen_by_owner.next().await.unwrap();
-            if matches!(notice, Notice::Event(Event::Fate(fate)) if fate.message == message && fate.fate >= Fate::Stored)
-            {
+            let Notice::Event(Event::Fate(known)) = notice else { continue };
+            if known.message == message && known.fate >= Fate::Stored {
                 break;
             }
         }
@@ -135,4 +135,32 @@ async fn an_owner_that_ends_lets_a_short_command_finish() {
     face.close().await;
     soon(closing).await.unwrap();
     Profile::lock(&dir).unwrap();
+}
+
+/// In a process of its own: it waits for all clients of the process.
+#[test]
+fn a_dropped_client_ends_as_orderly_as_a_closed_one() {
+    const DIR: &str = "SOTTO_TEST_DROPPED";
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if let Some(dir) = std::env::var_os(DIR).map(std::path::PathBuf::from) {
+        runtime.block_on(async {
+            let open = Profile::lock(&dir).unwrap().unlock_async(secret(PASSWORD)).await.unwrap();
+            let client = Client::start(open, ClientOptions::default()).await.unwrap();
+            soon(client.wait_online()).await.unwrap();
+            drop(client);
+            soon(all_ended()).await;
+            assert!(!dir.join("socket").exists());
+            assert!(!dir.join("store.db-wal").exists());
+            Profile::lock(&dir).unwrap();
+        });
+        return;
+    }
+    let world = World::new();
+    runtime.block_on(world.register("alice"));
+    let ended = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "attach::a_dropped_client_ends_as_orderly_as_a_closed_one", "--nocapture"])
+        .env(DIR, world.dir("alice"))
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
