@@ -65,22 +65,25 @@ impl Drop for Flush {
 }
 
 fn write_lines(lines: &Receiver<Line>, lost: &AtomicU64) {
-    // Not locked for good: the program's last words go to stderr too.
-    let mut stderr = io::stderr();
-    while let Ok(line) = lines.recv() {
-        // Nobody can be told that stderr is gone.
-        let written = match line {
-            Line::Text(text) => stderr.write_all(&text),
-            Line::Flush(done) => {
-                let flushed = stderr.flush();
-                let _nobody_waits = done.try_send(());
-                flushed
+    let mut waiting = Vec::new();
+    while let Ok(first) = lines.recv() {
+        let mut flushed = Vec::new();
+        // What has gathered is written at once: a line each would cost the kernel more than the server.
+        for line in std::iter::once(first).chain(lines.try_iter().take(LINES)) {
+            match line {
+                Line::Text(text) => waiting.extend(text),
+                Line::Flush(done) => flushed.push(done),
             }
-        };
-        drop(written);
+        }
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            drop(writeln!(stderr, "{lost} lines of the log were lost: stderr is too slow"));
+            waiting.extend(format!("{lost} lines of the log were lost: stderr is too slow\n").into_bytes());
+        }
+        // Not locked for good: the program's last words go to stderr too. Nobody can be told that it is gone.
+        drop(io::stderr().write_all(&waiting));
+        waiting.clear();
+        for done in flushed {
+            let _nobody_waits = done.try_send(());
         }
     }
 }
