@@ -199,6 +199,8 @@ fn a_swapped_identity_holds_everything_until_it_is_accepted() {
             frame => frame,
         })
     }));
+    // No receipt must tell what this server hides: that it took the message.
+    world.disconnect(bob);
     let held = world.send(alice, "bob", "for bob's eyes only");
     world.pass(5_000);
     assert_eq!(world.fate(alice, held), Fate::Held);
@@ -613,4 +615,40 @@ fn a_contact_that_the_server_lost_is_an_unknown_user() {
     let gone = world.send(alice, "bob", "are you there?");
     world.pass(5_000);
     assert_eq!(world.fate(alice, gone), Fate::UnknownUser);
+}
+
+#[test]
+fn what_was_held_goes_to_the_new_identity_once_it_is_accepted() {
+    let mut world = World::new(29);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.pass(2_000);
+    let laptop = world.second_device(world.devices[alice].account, None);
+    for index in [alice, bob] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    world.send(alice, "bob", "one");
+    world.disconnect(bob);
+    world.pass(5_000);
+    world.crash(bob);
+    // The server loses its data. Bob makes a new identity; alice comes back with both of her devices.
+    world.forget_everything();
+    world.register_again(alice);
+    let new = world.person("bob");
+    for index in [alice, laptop] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    let two = world.send(alice, "bob", "two");
+    world.pass(5_000);
+    assert_eq!(world.fate(alice, two), Fate::Held);
+    let name: sotto_proto::Username = "bob".parse().unwrap();
+    let Ok(Reply::Safety(safety)) = world.command(alice, Command::Safety(name.clone())) else { panic!() };
+    let number = safety.new_number.unwrap();
+    world.command(alice, Command::Trust { user: name, number }).unwrap();
+    world.pass(60_000);
+    assert!(world.screen(new).contains(&"alice: two".to_owned()), "{:?}", world.screen(new));
+    assert_eq!(world.fate(alice, two), Fate::Delivered);
+    let seen = world.screen(laptop);
+    assert_eq!(seen.iter().filter(|line| line.ends_with("two")).count(), 1, "{seen:?}");
 }

@@ -33,6 +33,9 @@ pub(crate) struct Account {
     pub(crate) name: Username,
     pub(crate) id: AccountId,
     pub(crate) secret: AccountSecret,
+    /// What it registered with.
+    first: SignedDeviceList,
+    /// The newest.
     pub(crate) list: SignedDeviceList,
 }
 
@@ -159,7 +162,7 @@ impl World {
             })
             .unwrap();
         self.register(&name, &list);
-        self.accounts.push(Account { name, id, secret, list });
+        self.accounts.push(Account { name, id, secret, first: list.clone(), list });
         self.add_device(self.accounts.len() - 1, device, device_id, certificate)
     }
 
@@ -194,9 +197,10 @@ impl World {
 
     /// A device's account enrols again at a server that lost it.
     pub(crate) fn register_again(&mut self, index: usize) {
-        let account = &self.accounts[self.devices[index].account];
-        let (name, list) = (account.name.clone(), account.list.clone());
-        self.register(&name, &list);
+        let account = self.devices[index].account;
+        let (name, first) = (self.accounts[account].name.clone(), self.accounts[account].first.clone());
+        self.register(&name, &first);
+        self.put_list(account);
     }
 
     /// A second machine of an account, added by the recovery phrase; `revoke` is taken out in the same list.

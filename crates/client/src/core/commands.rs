@@ -228,9 +228,7 @@ impl Core {
             return Ok(Err(ClientError::new(ErrorKind::NotFound, text).hint("sotto outbox list")));
         };
         step.tx.remove_entry(entry.entry)?;
-        if step.tx.fates_of(message)?.is_empty() {
-            self.settle(step, message, Fate::Expired, Some("given up by its sender"))?;
-        }
+        self.settle(step, message, Fate::Expired, Some("given up by its sender"))?;
         Ok(Ok(Reply::Done))
     }
 
@@ -340,7 +338,7 @@ impl Core {
         new: &sotto_proto::SignedDeviceList,
     ) -> Result<(), CoreError> {
         let account = new.list().account;
-        step.tx.remove_copies_to(&old.account)?;
+        step.tx.unseal_lanes(&old.account)?;
         step.tx.forget_sessions(&old.account)?;
         self.sessions.forget(&old.account);
         step.tx.pin(new, true)?;

@@ -183,6 +183,10 @@ impl Core {
         kind: u16,
         body: &[u8],
     ) -> Result<(), CoreError> {
+        if step.tx.sent_message(&content.message)?.is_some() {
+            // Known already, perhaps from when the name belonged to another account.
+            return Ok(());
+        }
         if step.tx.contact(&other)?.is_none() && self.up() {
             self.look_up(step, vec![Sought::Account(other)]);
         }

@@ -35,7 +35,7 @@ impl Core {
 
     pub(super) fn expire_entry(&mut self, step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), CoreError> {
         step.tx.remove_entry(entry.entry)?;
-        if entry.user && step.tx.fates_of(&entry.message)?.is_empty() {
+        if entry.user {
             self.settle(step, &entry.message, Fate::Expired, Some("it waited here for 14 days"))?;
         }
         Ok(())

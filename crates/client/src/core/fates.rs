@@ -146,7 +146,7 @@ impl Core {
         Ok(())
     }
 
-    /// Says what became of a message that was not stored.
+    /// Says what became of a message of which no copy was stored for its recipient; what was stored has a fate already.
     pub(super) fn settle(
         &mut self,
         step: &mut Step<'_, '_>,
@@ -154,6 +154,10 @@ impl Core {
         fate: Fate,
         reason: Option<&str>,
     ) -> Result<(), CoreError> {
+        let Some(row) = step.tx.sent_message(message)? else { return Ok(()) };
+        if step.tx.reached(message, &row.conversation)? {
+            return Ok(());
+        }
         if step.tx.set_message_fate(message, fate, reason, false)? {
             let fate = self.message_fate(step.tx, message)?;
             if let Some(fate) = fate {

@@ -79,8 +79,8 @@ impl Core {
                     })?;
                 }
             }
-            if unknown && entry.user && step.tx.fates_of(&entry.message)?.is_empty() {
-                step.tx.set_submission(entry.entry, None)?;
+            if unknown && entry.user && !step.tx.reached(&entry.message, &lane.0)? {
+                step.tx.unseal(entry.entry)?;
                 self.doubt(step, lane.0)?;
             } else {
                 self.finish_entry(step, entry, connected)?;

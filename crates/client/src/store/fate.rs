@@ -61,6 +61,12 @@ impl Tx<'_> {
         self.all(&sql, params![message.0], read)
     }
 
+    /// Whether the server has settled a copy for an account.
+    pub fn reached(&self, message: &MessageId, account: &AccountId) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM fate WHERE message = ?1 AND account = ?2";
+        Ok(self.count(sql, params![message.0, account.0])? > 0)
+    }
+
     /// A copy by its tag.
     pub fn fate_by_tag(&self, tag: &FateTag) -> Result<Option<CopyFate>, StoreError> {
         self.one(&format!("SELECT {COLUMNS} FROM fate WHERE tag = ?1"), params![tag.0], read)

@@ -321,11 +321,21 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Drops the sealed envelopes to all devices of an account: its identity changed.
-    pub fn remove_copies_to(&self, account: &AccountId) -> Result<(), StoreError> {
-        self.run("DELETE FROM copy WHERE account = ?1", params![account.0])?;
+    /// Drops the sealed envelopes of everything that waits for an account: its identity changed. They are sealed anew, also
+    /// for one's own devices, which drop what they have.
+    pub fn unseal_lanes(&self, account: &AccountId) -> Result<(), StoreError> {
+        self.run(
+            "DELETE FROM copy WHERE entry IN (SELECT entry FROM outbox WHERE account = ?1)",
+            params![account.0],
+        )?;
         self.run("UPDATE outbox SET submission = NULL WHERE account = ?1", params![account.0])?;
         Ok(())
+    }
+
+    /// Drops the sealed envelopes of an entry: it is sealed anew.
+    pub fn unseal(&self, entry: i64) -> Result<(), StoreError> {
+        self.run("DELETE FROM copy WHERE entry = ?1", params![entry])?;
+        self.set_submission(entry, None)
     }
 
     /// The account that a name belongs to has changed: what waits for the old one goes to the new one.
