@@ -66,13 +66,24 @@ fn at(path: &Path) -> impl Fn(io::Error) -> IdentityError + '_ {
     move |error| IdentityError::File { path: path.to_owned(), error }
 }
 
-/// Makes a folder that only its owner may enter.
+/// Makes a folder that only its owner may enter, and what is missing above it; all of it on stable storage.
 pub(crate) fn make_folder(path: &Path) -> Result<(), IdentityError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        sync_folder(parent)?;
+    let parent =
+        path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+            // A start that was cut short may have made it; a folder that others made need not let us read its parent.
+            drop(parent.map(sync_folder));
+            return Ok(());
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_folder(parent.ok_or(error).map_err(at(path))?)?;
+            fs::DirBuilder::new().mode(0o700).create(path).map_err(at(path))?;
+        }
+        Err(error) => return Err(at(path)(error)),
     }
-    Ok(())
+    parent.map_or(Ok(()), sync_folder)
 }
 
 fn sync_folder(path: &Path) -> Result<(), IdentityError> {
