@@ -12,6 +12,9 @@ use toml::{Table, Value};
 
 use crate::{core::CoreConfig, nearest::nearest, shell::listener::Listen};
 
+/// A message that waits longer than any key lives opens for nobody.
+const LONGEST_RETENTION_DAYS: u64 = 150;
+
 /// How the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
@@ -234,7 +237,11 @@ impl Config {
                 level.clone_into(&mut self.log_level);
             }
             "limits.retention_days" => {
-                self.retention_ms = number::<u64>(name, value, 1)?.saturating_mul(limits::DAY_MS);
+                let days = number::<u64>(name, value, 1)?;
+                if days > LONGEST_RETENTION_DAYS {
+                    return Err(format!("{name} is at most {LONGEST_RETENTION_DAYS}"));
+                }
+                self.retention_ms = days.saturating_mul(limits::DAY_MS);
             }
             "limits.mailbox_envelopes" => {
                 // Below the places that are kept for receipts there would be no room for messages.

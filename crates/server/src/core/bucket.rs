@@ -36,12 +36,12 @@ impl<K: Hash + Eq> Buckets<K> {
         if self.rows.len() >= REMEMBERED && !self.rows.contains_key(&key) {
             self.sweep(now_ms);
         }
-        let whole = self.burst * self.refill_ms;
+        let whole = self.burst.saturating_mul(self.refill_ms);
         let bucket = self.rows.entry(key).or_insert(Bucket { used_ms: 0, at_ms: now_ms });
         let used_ms = bucket.used_ms.saturating_sub(now_ms.saturating_sub(bucket.at_ms));
         bucket.used_ms = used_ms;
         bucket.at_ms = now_ms;
-        let after = used_ms + count.min(self.burst) * self.refill_ms;
+        let after = used_ms.saturating_add(count.min(self.burst).saturating_mul(self.refill_ms));
         if after > whole {
             return Err(after - whole);
         }
@@ -51,7 +51,7 @@ impl<K: Hash + Eq> Buckets<K> {
 
     /// Forgets the buckets that are full again.
     pub(super) fn sweep(&mut self, now_ms: u64) {
-        self.rows.retain(|_, bucket| bucket.at_ms + bucket.used_ms > now_ms);
+        self.rows.retain(|_, bucket| bucket.at_ms.saturating_add(bucket.used_ms) > now_ms);
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroize as _;
 
 use super::{
     budget::{Budget, Share},
@@ -38,6 +39,8 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 const IN_FLIGHT: usize = 2 * MAX_FRAME;
 /// Bytes read at once, into a buffer of the thread: an idle connection holds none.
 const READ_AT_ONCE: usize = 16 * 1024;
+/// Kinds of requests that hold an auth key, which is not to stay in memory.
+const LOGIN_KINDS: std::ops::RangeInclusive<u16> = 0x0010..=0x0014;
 /// Frames written at once.
 const WRITE_AT_ONCE: usize = 64;
 
@@ -243,7 +246,7 @@ async fn admit(frame: RawFrame, id: ConnectionId, shared: &Shared, common: &Comm
     bytes.forget();
     common.requests.room().await;
     shared.requests.add(size);
-    let RawFrame { kind, request, payload } = frame;
+    let RawFrame { kind, request, mut payload } = frame;
     let (input, fine) = match ClientFrame::decode(kind, &payload) {
         Ok(Some(frame)) => (Input::Frame { connection: id, request, size, frame }, true),
         Ok(None) => (Input::Unsupported { connection: id, request, size, kind }, true),
@@ -252,6 +255,9 @@ async fn admit(frame: RawFrame, id: ConnectionId, shared: &Shared, common: &Comm
             (Input::Malformed { connection: id, request, problem }, false)
         }
     };
+    if LOGIN_KINDS.contains(&kind) {
+        payload.zeroize();
+    }
     common.driver.send(Message::Input(input)).await.is_ok() && fine
 }
 
