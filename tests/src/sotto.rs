@@ -1,5 +1,7 @@
 //! The real client: one profile in a folder of its own, and its commands with JSON answers.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,8 +16,10 @@ use crate::running::{Finished, Running};
 /// No single command of a client takes this long on a busy machine with unoptimised programs.
 pub const COMMAND: Duration = Duration::from_secs(120);
 
+/// More objects than this are counted instead of shown.
+const SHOWN: usize = 5;
+
 /// What a command answered.
-#[derive(Debug)]
 pub struct Answer {
     /// The exit code.
     pub code: i32,
@@ -23,6 +27,24 @@ pub struct Answer {
     pub objects: Vec<Value>,
     /// All of stderr.
     pub stderr: String,
+}
+
+/// Counts where there are many objects: a failed test shows this.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for object in &self.objects {
+            let kind =
+                [string(object, "type"), string(object, "state")].into_iter().flatten().collect::<Vec<_>>();
+            *kinds.entry(kind.join(" ")).or_default() += 1;
+        }
+        let mut answer = f.debug_struct("Answer");
+        answer.field("code", &self.code).field("kinds", &kinds);
+        if self.objects.len() <= SHOWN {
+            answer.field("objects", &self.objects);
+        }
+        answer.field("stderr", &self.stderr).finish()
+    }
 }
 
 impl Answer {
@@ -35,13 +57,7 @@ impl Answer {
 
     /// Fails unless the exit code is this one.
     pub fn expect_code(self, code: i32) -> anyhow::Result<Self> {
-        ensure!(
-            self.code == code,
-            "exit code {} instead of {code}; stdout: {:?}; stderr: {}",
-            self.code,
-            self.objects,
-            self.stderr
-        );
+        ensure!(self.code == code, "exit code {} instead of {code}: {self:?}", self.code);
         Ok(self)
     }
 

@@ -29,6 +29,13 @@ impl ServerOptions {
         Ok(Self { data_dir: data_dir.to_owned(), port, arguments: Vec::new(), environment: Vec::new() })
     }
 
+    /// Another port.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     /// Adds arguments of `sottod run`.
     #[must_use]
     pub fn arguments(mut self, arguments: &[&str]) -> Self {

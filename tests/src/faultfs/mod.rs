@@ -87,7 +87,7 @@ impl FaultFs {
         lock(&self.disk).faults.set_read_only(read_only);
     }
 
-    /// Leaves room for this many more bytes, counted in blocks of 4 KiB; each file, folder and link costs one as well.
+    /// Leaves room for this many more bytes, counted in blocks of 4 KiB; a folder takes one, a name none.
     pub fn set_free_space(&self, bytes: u64) {
         lock(&self.disk).tree.set_free(bytes);
     }

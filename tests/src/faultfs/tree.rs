@@ -17,7 +17,8 @@ pub(super) type Ino = u64;
 /// The number of the top folder, fixed by FUSE.
 pub(super) const ROOT: Ino = 1;
 
-/// What a file system allots at once; an empty file or folder costs one block too.
+/// What a file system allots at once. A folder takes one; what only has a name takes none, as in a table of inodes that is
+/// made with the file system.
 pub(super) const BLOCK: u64 = 4096;
 
 /// Removed files are looked for after this many removals; they cost only memory until then.
@@ -59,8 +60,9 @@ struct Node {
 impl Node {
     fn cost(&self) -> u64 {
         match &self.body {
-            Body::File(image) => BLOCK + (image.len() as u64).next_multiple_of(BLOCK),
-            Body::Dir(_) | Body::Symlink(_) | Body::Socket => BLOCK,
+            Body::File(image) => (image.len() as u64).next_multiple_of(BLOCK),
+            Body::Dir(_) => BLOCK,
+            Body::Symlink(_) | Body::Socket => 0,
         }
     }
 

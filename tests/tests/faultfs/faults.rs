@@ -16,7 +16,8 @@ fn a_full_disk_says_so_and_takes_no_byte_too_many() {
     assert_eq!(error.kind(), ErrorKind::StorageFull);
     assert_eq!(file.metadata().unwrap().len(), 3 * 4096);
     assert_eq!(fs.free_space(), 0);
-    assert_eq!(File::create(fs.path().join("b")).unwrap_err().kind(), ErrorKind::StorageFull);
+    let mut empty = File::create(fs.path().join("b")).unwrap();
+    assert_eq!(empty.write(b"x").unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(fs::create_dir(fs.path().join("c")).unwrap_err().kind(), ErrorKind::StorageFull);
     // Overwriting needs no room, and what is removed gives room.
     file.write_all_at(&[2; 4096], 0).unwrap();

@@ -1,0 +1,15 @@
+//! The real programs, end to end: what people type, what scripts read, and what goes wrong.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod conversation;
+mod disk;
+mod errors;
+mod hostile;
+mod identity;
+mod limits;
+mod plaintext;
+mod race;
+mod start;
+mod store;
+mod town;

@@ -1,0 +1,75 @@
+//! How the server starts, refuses to start, and stops.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use sotto_tests::sottod::{Server, ServerOptions, admin};
+
+use crate::town::Town;
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn the_port_and_the_folder_belong_to_one_server() {
+    let town = Town::new().unwrap();
+    let same_folder = ServerOptions::new(town.server.data_dir()).unwrap();
+    assert_eq!(same_folder.spawn().unwrap().wait(SOON).unwrap().code, Some(75));
+
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let options = ServerOptions::new(dir.path()).unwrap().port(port);
+    assert_eq!(options.spawn().unwrap().wait(SOON).unwrap().code, Some(69));
+    town.person("alice").unwrap();
+}
+
+#[test]
+fn an_unknown_setting_is_an_error_with_a_suggestion() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    fs::write(&config, "max_cleints = 3\n[limits]\nretention_dyas = 3\n").unwrap();
+    let options = ServerOptions::new(&dir.path().join("data")).unwrap();
+    let finished =
+        options.arguments(&["--config", config.to_str().unwrap()]).spawn().unwrap().wait(SOON).unwrap();
+    assert_eq!(finished.code, Some(78), "{finished:?}");
+}
+
+#[test]
+fn admin_commands_reach_a_running_and_a_stopped_server() {
+    let mut town = Town::new().unwrap();
+    town.person("alice").unwrap();
+    let data = town.server.data_dir().to_owned();
+    let address = town.server.address().to_owned();
+    for _ in 0..2 {
+        let answer = admin(&data, &["address"], SOON).unwrap();
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        let fingerprint = address.rsplit('/').next().unwrap();
+        assert!(answer.stdout.iter().any(|line| line.contains(fingerprint)), "{answer:?}");
+        let users = admin(&data, &["users", "--json"], SOON).unwrap();
+        assert!(users.code == Some(0) && users.stdout.join("").contains("alice"), "{users:?}");
+        let _ = town.server.kill();
+    }
+}
+
+#[test]
+fn a_server_told_to_stop_stops_well_and_keeps_everything() {
+    let town = Town::new().unwrap();
+    let (alice, bob) = (town.person("alice").unwrap(), town.person("bob").unwrap());
+    alice.ok(&["send", "@bob", "before the stop"]).unwrap();
+    let recv = alice.start(&["recv", "--follow"], "").unwrap();
+    alice.ok(&["whoami"]).unwrap();
+    let data = town.server.data_dir().to_owned();
+    let log_before = town.server.log();
+    assert!(log_before.contains("alice"), "who connects stands in the log: {log_before}");
+    let options = ServerOptions::new(&data).unwrap();
+    let finished = town.server.stop(SOON).unwrap();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    drop(recv);
+
+    // On another port, to which the client is pointed anew by nothing: the message is in the store all the same.
+    let server = Server::start_with(options).unwrap();
+    let users = admin(server.data_dir(), &["status", "--json"], SOON).unwrap();
+    assert_eq!(users.code, Some(0), "{users:?}");
+    drop(bob);
+}
