@@ -40,8 +40,8 @@ use crate::output::{Colour, Output};
 use crate::place::Place;
 use crate::secret::Secrets;
 
-/// How long tasks may take to end after an interruption.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long a client may take to end after its command did.
+const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -113,17 +113,16 @@ fn execute(cli: Cli, out: &mut Output) -> Result<(), Failure> {
                 other => command::run(other, context(&global, place?)?, out).await,
             }
         };
-        tokio::select! {
+        let result = tokio::select! {
             result = work => result,
             () = interrupted.wait() => Err(Failure::new(ErrorKind::Interrupted, "interrupted")),
-        }
+        };
+        // A client whose command was broken off still closes its store and frees its profile.
+        let _ = tokio::time::timeout(GRACE, sotto_client::driver::all_ended()).await;
+        result
     });
-    if result.as_ref().is_err_and(|failure| failure.code == ErrorKind::Interrupted.exit_code()) {
-        runtime.shutdown_timeout(GRACE);
-    } else {
-        // A thread may still wait for a line of stdin that never comes.
-        runtime.shutdown_background();
-    }
+    // A thread may still wait for a line of stdin that never comes.
+    runtime.shutdown_background();
     result
 }
 
