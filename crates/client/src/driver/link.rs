@@ -14,6 +14,10 @@ use crate::api::ClientError;
 /// For the server to say anything after the machine slept, before the connection is taken to be dead.
 const PROBE: Duration = Duration::from_secs(10);
 
+/// For the server's chain and the login. A server that lets a connection stand without a word must not keep anybody
+/// waiting for as long as one that was heard before.
+const LOGIN: Duration = Duration::from_secs(30);
+
 /// The connection.
 pub(super) enum Link {
     /// None; the next attempt is at this time.
@@ -37,12 +41,14 @@ pub(super) struct Up {
     backlog: VecDeque<Vec<u8>>,
     /// After a sleep: what had been heard then, and until when more has to come.
     probe: Option<(u64, Instant)>,
+    /// Until when the login has to be done, if it is not.
+    login: Option<Instant>,
 }
 
 impl Up {
-    pub(super) fn new(connection: Connection) -> Self {
+    pub(super) fn new(connection: Connection, now: Instant) -> Self {
         let writes = connection.writes();
-        Self { connection, writes, backlog: VecDeque::new(), probe: None }
+        Self { connection, writes, backlog: VecDeque::new(), probe: None, login: Some(now + LOGIN) }
     }
 
     /// Puts an encoded frame behind those that wait.
@@ -86,8 +92,16 @@ impl Up {
         }
     }
 
-    /// Whether the sign of life did not come in time.
+    /// The login is done.
+    pub(super) fn logged_in(&mut self) {
+        self.login = None;
+    }
+
+    /// Whether login or sign of life did not come in time.
     pub(super) fn is_dead(&mut self, now: Instant) -> bool {
+        if self.login.is_some_and(|until| now >= until) {
+            return true;
+        }
         let Some((heard, until)) = self.probe else { return false };
         if self.connection.heard() != heard {
             self.probe = None;
@@ -95,9 +109,9 @@ impl Up {
         self.probe.is_some() && now >= until
     }
 
-    /// Until when a sign of life has to come.
+    /// When [`Self::is_dead`] can change by itself.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.probe.map(|(_, until)| until)
+        self.probe.map(|(_, until)| until).into_iter().chain(self.login).min()
     }
 
     /// Lets what waits leave, and ends the connection. Takes at most as long as [`Connection::close`].

@@ -297,6 +297,9 @@ impl Driver {
                 }
                 Output::Event(Event::Connection(Standing::Online)) => {
                     self.backoff.online(Instant::now());
+                    if let Link::Up(up) = &mut self.link {
+                        up.logged_in();
+                    }
                     self.stand(Standing::Online);
                 }
                 // How the connection stands otherwise is for this loop to say.
@@ -386,7 +389,7 @@ impl Driver {
                     spki: connection.spki.clone(),
                     exporter: connection.exporter,
                 });
-                self.link = Link::Up(Up::new(connection));
+                self.link = Link::Up(Up::new(connection, Instant::now()));
             }
             Err(error) => self.retry_later(error),
         }

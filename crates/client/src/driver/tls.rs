@@ -82,7 +82,11 @@ pub(super) fn spki(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Error> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use rustls::NamedGroup;
+    use rustls::{
+        ClientConnection, NamedGroup, ServerConfig, ServerConnection,
+        server::{ClientHello, ResolvesServerCert},
+        sign::CertifiedKey,
+    };
 
     use super::*;
 
@@ -91,5 +95,61 @@ mod tests {
         let config = config().unwrap();
         let first = config.crypto_provider().kx_groups.first().unwrap().name();
         assert_eq!(first, NamedGroup::X25519MLKEM768);
+    }
+
+    #[derive(Debug)]
+    struct Shows(Arc<CertifiedKey>);
+
+    impl ResolvesServerCert for Shows {
+        fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(self.0.clone())
+        }
+    }
+
+    fn certified() -> (rcgen::KeyPair, CertificateDer<'static>) {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["elsewhere".to_owned()]).unwrap().self_signed(&key);
+        (key, certificate.unwrap().der().clone())
+    }
+
+    /// A handshake with a server that shows this certificate and signs with this key.
+    fn handshake(
+        certificate: CertificateDer<'static>,
+        key: &rcgen::KeyPair,
+    ) -> Result<ClientConnection, Error> {
+        let key = aws_lc_rs::sign::any_supported_type(&key.serialize_der().try_into().unwrap())?;
+        let shows = Shows(Arc::new(CertifiedKey::new(vec![certificate], key)));
+        let mut server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shows));
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        let mut server = ServerConnection::new(Arc::new(server))?;
+        let mut client = ClientConnection::new(config()?, "somewhere".try_into().unwrap())?;
+        while client.is_handshaking() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut wire.as_slice()).unwrap();
+            server.process_new_packets()?;
+            let mut wire = Vec::new();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut wire.as_slice()).unwrap();
+            client.process_new_packets()?;
+        }
+        Ok(client)
+    }
+
+    #[test]
+    fn any_certificate_will_do_for_whoever_has_its_key_and_none_for_others() {
+        let (key, certificate) = certified();
+        let client = handshake(certificate.clone(), &key).unwrap();
+        assert_eq!(client.alpn_protocol(), Some(ALPN));
+        let shown = client.peer_certificates().unwrap().first().unwrap();
+        assert_eq!(spki(shown).unwrap(), rcgen::PublicKeyData::subject_public_key_info(&key));
+
+        let (other_key, _) = certified();
+        let error = handshake(certificate, &other_key).unwrap_err();
+        assert!(matches!(error, Error::InvalidCertificate(_)), "{error:?}");
     }
 }
