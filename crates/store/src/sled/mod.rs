@@ -1,8 +1,8 @@
 //! The sled engine. sled 0.34's `flush` is no barrier, its large values and configuration are never synced, and it may
-//! read a half-written snapshot: what is done about each stands at its place ([`folder`], [`database`], [`row`]) and in
+//! read a half-written snapshot: what is done about each stands at its place (`folder`, `database`, `row`) and in
 //! docs/spec/store.md.
 //!
-//! One thread writes ([`writer`]), a few read ([`shared`]). A change is answered when it is on stable storage; readers
+//! One thread writes (`writer`), a few read (`shared`). A change is answered when it is on stable storage; readers
 //! see only what is.
 
 mod accounts;
