@@ -112,7 +112,7 @@ impl World {
     }
 
     pub(crate) fn start_server(&mut self) {
-        self.server = Some(ServerCore::new(self.config.clone(), &Self::chain(), "$none".to_owned()).unwrap());
+        self.server = Some(ServerCore::new(self.config, &Self::chain(), "$none".to_owned()).unwrap());
     }
 
     /// What was in the server's memory is gone; what its store said is stored is there.
@@ -163,7 +163,7 @@ impl World {
             .unwrap();
         self.register(&name, &list);
         self.accounts.push(Account { name, id, secret, first: list.clone(), list });
-        self.add_device(self.accounts.len() - 1, device, device_id, certificate)
+        self.add_device(self.accounts.len() - 1, &device, device_id, certificate)
     }
 
     fn register(&mut self, name: &Username, list: &SignedDeviceList) {
@@ -231,7 +231,7 @@ impl World {
         }
         known.list = known.secret.sign_device_list(&list).unwrap();
         self.put_list(account);
-        self.add_device(account, device, device_id, certificate)
+        self.add_device(account, &device, device_id, certificate)
     }
 
     /// Puts an account's newest list into the server's store, as its ReplaceList would.
@@ -250,7 +250,7 @@ impl World {
     fn add_device(
         &mut self,
         account: usize,
-        secret: DeviceSecret,
+        secret: &DeviceSecret,
         id: DeviceId,
         certificate: sotto_proto::SignedCertificate,
     ) -> usize {
@@ -369,7 +369,7 @@ impl World {
             match output {
                 ServerOutput::Send { connection, bytes, class } => {
                     let length = bytes.len();
-                    self.to_device(connection, &bytes);
+                    self.pass_on(connection, &bytes);
                     if class == SendClass::Push {
                         let input = ServerInput::Written { connection, bytes: length };
                         let now_ms = self.now_ms;
@@ -436,7 +436,7 @@ impl World {
         })
     }
 
-    fn to_device(&mut self, connection: ConnectionId, bytes: &[u8]) {
+    fn pass_on(&mut self, connection: ConnectionId, bytes: &[u8]) {
         let Some(index) = self.devices.iter().position(|device| device.connection == Some(connection)) else {
             return;
         };
