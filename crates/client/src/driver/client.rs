@@ -33,7 +33,7 @@ const OWNER: Duration = Duration::from_secs(10);
 /// Between two tries.
 const OWNER_AGAIN: Duration = Duration::from_millis(40);
 /// For everything to end. Each part has a shorter bound of its own; this one is for a disk that hangs.
-const CLOSE: Duration = Duration::from_secs(10);
+const CLOSE: Duration = Duration::from_secs(15);
 
 /// The tasks of all clients of this process.
 static TASKS: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);

@@ -12,8 +12,17 @@ use crate::{
     store::LocalStore,
 };
 
-/// What a batch came to.
-pub(super) type Done = Result<Vec<Output>, ClientError>;
+/// What a batch came to, now that it is on stable storage.
+#[derive(Debug)]
+pub(super) struct Committed {
+    /// What the core wants done, in this order.
+    pub(super) outputs: Vec<Output>,
+    /// Whether something is on its way that will be settled within moments.
+    pub(super) unsettled: bool,
+}
+
+/// What became of a batch.
+pub(super) type Done = Result<Committed, ClientError>;
 
 /// A handle on the thread. One batch is under way at a time, so neither channel ever holds more than one.
 #[derive(Debug)]
@@ -58,7 +67,7 @@ impl Engine {
         self.batches.try_send(batch).map_err(|_| ended())
     }
 
-    /// What the batch came to. Cancel safe; pending while none is under way.
+    /// What became of the batch. Cancel safe; pending while none is under way.
     pub(super) async fn done(&mut self) -> Done {
         self.done.recv().await.unwrap_or_else(|| Err(ended()))
     }
@@ -93,15 +102,15 @@ fn work(
 
 fn commit(store: &mut LocalStore, core: &mut Core, batch: Vec<Input>) -> Done {
     let now_ms = now_ms();
-    let mut out = Vec::new();
+    let mut outputs = Vec::new();
     store.transaction(|tx| {
         let mut rng = os_rng();
         for input in batch {
-            core.handle(now_ms, &mut rng, tx, input, &mut out)?;
+            core.handle(now_ms, &mut rng, tx, input, &mut outputs)?;
         }
-        core.flush(now_ms, &mut rng, tx, &mut out)
+        core.flush(now_ms, &mut rng, tx, &mut outputs)
     })?;
-    Ok(out)
+    Ok(Committed { outputs, unsettled: core.is_busy() })
 }
 
 fn ended() -> ClientError {

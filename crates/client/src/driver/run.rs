@@ -23,7 +23,7 @@ use super::{
     backoff::Backoff,
     clock::{SleepWatch, now_ms},
     connection::{Connection, End},
-    engine::{Done, Engine},
+    engine::{Committed, Done, Engine},
     events::{Notice, State},
     link::{Link, Up},
     os_rng,
@@ -38,6 +38,9 @@ use crate::{
 pub(super) const BATCH: usize = 64;
 /// Between two looks at the clocks: how late a wake-up can be after the machine slept.
 const LOOK: Duration = Duration::from_secs(15);
+/// How long a client that ends goes on for what is on its way: an entry of the outbox that somebody's `recv` happened to
+/// take along is settled, or waits for the next connection.
+const SETTLE: Duration = Duration::from_secs(5);
 /// Between two ticks of the core, at least.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -110,6 +113,10 @@ pub(super) struct Driver {
     backoff: Backoff,
     inbox: VecDeque<Input>,
     busy: bool,
+    /// The core has something on its way.
+    unsettled: bool,
+    /// Told to end; until when it may take to settle.
+    ending: Option<Instant>,
     answers: HashMap<CommandId, Answer>,
     next_command: u64,
     wake_ms: Option<u64>,
@@ -134,6 +141,8 @@ impl Driver {
             // The first batch lets the core do what is due at the start.
             inbox: VecDeque::from([Input::Tick]),
             busy: false,
+            unsettled: false,
+            ending: None,
             answers: HashMap::new(),
             next_command: 0,
             wake_ms: None,
@@ -168,8 +177,11 @@ impl Driver {
     async fn turn(&mut self) -> Result<(), ClientError> {
         loop {
             self.advance()?;
+            if self.ending.is_some_and(|until| !self.settling() || Instant::now() >= until) {
+                return Ok(());
+            }
             match self.wake().await {
-                Wake::Stop | Wake::Request(None) => return Ok(()),
+                Wake::Stop | Wake::Request(None) => self.ending = Some(Instant::now() + SETTLE),
                 Wake::Done(done) => self.perform(done?),
                 Wake::Request(Some(request)) => self.request(request),
                 Wake::Dialed(dialed) => self.dialed(dialed),
@@ -215,10 +227,15 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether waiting can settle what is on its way.
+    fn settling(&self) -> bool {
+        self.unsettled && matches!(self.link, Link::Up(_)) && self.faces.state.borrow().online()
+    }
+
     async fn wake(&mut self) -> Wake {
         let sleep = self.sleep_for();
         let more = self.inbox.len() < BATCH;
-        let busy = self.busy;
+        let (busy, ending) = (self.busy, self.ending.is_some());
         let Self { engine, faces, link, .. } = self;
         let network = async {
             match link {
@@ -230,9 +247,9 @@ impl Driver {
             }
         };
         tokio::select! {
-            () = faces.stop.cancelled() => Wake::Stop,
+            () = faces.stop.cancelled(), if !ending => Wake::Stop,
             done = engine.done(), if busy => Wake::Done(done),
-            request = faces.requests.recv(), if more => Wake::Request(request),
+            request = faces.requests.recv(), if more && !ending => Wake::Request(request),
             wake = network => wake,
             () = tokio::time::sleep(sleep) => Wake::Time,
         }
@@ -240,7 +257,7 @@ impl Driver {
 
     fn sleep_for(&self) -> Duration {
         let now = Instant::now();
-        let mut sleep = LOOK;
+        let mut sleep = self.ending.map_or(LOOK, |until| until.saturating_duration_since(now));
         if let Some(wake_ms) = self.wake_ms {
             let due = Duration::from_millis(wake_ms.saturating_sub(now_ms()));
             sleep = sleep.min(due.max((self.ticked + TICK).saturating_duration_since(now)));
@@ -281,8 +298,10 @@ impl Driver {
         }
     }
 
-    fn perform(&mut self, outputs: Vec<Output>) {
+    fn perform(&mut self, committed: Committed) {
+        let Committed { outputs, unsettled } = committed;
         self.busy = false;
+        self.unsettled = unsettled;
         if self.told == Told::UnderWay {
             self.told = Told::Yes;
         }
@@ -472,9 +491,9 @@ impl Driver {
     /// Finishes what was begun: the batch under way, its outputs, the last frames, the tasks, the store's thread.
     async fn finish(mut self, error: ClientError) {
         if self.busy
-            && let Ok(outputs) = self.engine.done().await
+            && let Ok(committed) = self.engine.done().await
         {
-            self.perform(outputs);
+            self.perform(committed);
         }
         for (_, answer) in self.answers.drain() {
             answer.give(Err(error.clone()));

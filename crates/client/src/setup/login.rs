@@ -193,7 +193,7 @@ fn next_device(
             ErrorKind::Limit,
             format!("the account has {MAX_DEVICES} devices, and may not have more"),
         )
-        .hint("remove one on another device: sotto device remove"));
+        .hint("use one of the machines that it has already"));
     }
     let mut devices = list.devices.clone();
     devices.push(identity.certificate.clone());

@@ -2,10 +2,10 @@
 
 use sotto_client::{
     api::{ErrorKind, Fate, RowBody},
-    driver::Profile,
+    driver::{Client, ClientOptions, Profile},
 };
 
-use crate::world::{PASSWORD, World, fate, rows, run_register, send, soon};
+use crate::world::{PASSWORD, World, fate, rows, run_register, secret, send, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_for_somebody_offline_survives_the_servers_death() {
@@ -46,6 +46,24 @@ async fn without_a_server_a_message_waits_and_leaves_by_itself() {
     alice.close().await;
     // A closed client has let go of its profile, also while it was connected.
     Profile::lock(&world.dir("alice")).unwrap().unlock(PASSWORD).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_ends_settles_what_is_on_its_way() {
+    let world = World::new();
+    world.register("alice").await;
+    world.register("bob").await;
+    for round in 0..5 {
+        let alice = world.client("alice").await;
+        soon(alice.wait_online()).await.unwrap();
+        let message = send(&alice, "bob", &format!("round {round}")).await;
+        alice.close().await;
+        let open = Profile::lock(&world.dir("alice")).unwrap().unlock_async(secret(PASSWORD)).await.unwrap();
+        let offline = ClientOptions { offline: true, ..ClientOptions::default() };
+        let alice = Client::start(open, offline).await.unwrap();
+        fate(&alice, message, Fate::Stored).await;
+        alice.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
