@@ -1,25 +1,26 @@
 //! What was promised, compared with what came.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use sotto_tests::running::Running;
 use sotto_tests::sotto::{COMMAND, Fate, Message, object};
 
-/// Reads fates from a running `send` until so many messages are safe; answers their ids. Ends early with the program.
-pub(crate) fn safe_after(sender: &Running, wanted: usize) -> anyhow::Result<HashSet<String>> {
+/// Reads so many fates of any kind from a running `send`, or fewer if it ends; answers the ids of the messages that are
+/// safe. Each message is first told as waiting and then as stored, many at a time, so that a number up to twice that of
+/// the messages is a moment anywhere between the start and the end.
+pub(crate) fn safe_after(sender: &Running, fates: usize) -> anyhow::Result<HashSet<String>> {
     let mut safe = HashSet::new();
-    while safe.len() < wanted {
+    for _ in 0..fates {
         let Some(line) = sender.line(COMMAND)? else { break };
         note(&line, &mut safe)?;
     }
     Ok(safe)
 }
 
-/// Reads what a killed `send` still had said.
+/// Reads what a `send` that ends, or was killed, has still to say.
 pub(crate) fn safe_until_end(sender: &Running, safe: &mut HashSet<String>) -> anyhow::Result<()> {
-    while let Some(line) = sender.line(Duration::from_secs(10))? {
+    while let Some(line) = sender.line(COMMAND)? {
         // A kill can cut the last line off.
         if line.ends_with('}') {
             note(&line, safe)?;

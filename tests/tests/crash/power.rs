@@ -62,7 +62,7 @@ fn what_a_sender_saw_stored_survives_power_cuts_everywhere() {
         machines.cut_server(rng)?;
 
         let mut sender = machines.world.start_sending(&first, PATIENT)?;
-        let mut safe = safe_after(&sender, rng.random_range(1..first.len()))?;
+        let mut safe = safe_after(&sender, rng.random_range(1..2 * first.len()))?;
         if rng.random_bool(0.5) {
             sender.kill()?;
             machines.world.server.kill()?;
@@ -76,11 +76,11 @@ fn what_a_sender_saw_stored_survives_power_cuts_everywhere() {
         machines.world.drain_outbox().context("alice after the power cut")?;
 
         let sender = machines.world.start_sending(&second, PATIENT)?;
-        safe.extend(safe_after(&sender, second.len())?);
+        safe_until_end(&sender, &mut safe)?;
         ensure!(sender.wait(COMMAND)?.code == Some(0), "the second batch");
 
         let mut recv = machines.world.bob.start(&["recv", "--follow", "--timeout", PATIENT], "")?;
-        for _ in 0..rng.random_range(0..safe.len()) {
+        for _ in 0..rng.random_range(0..=safe.len() / 2) {
             recv.line(COMMAND)?.context("recv ended by itself")?;
         }
         recv.kill()?;

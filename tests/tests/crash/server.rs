@@ -14,8 +14,9 @@ fn a_server_killed_and_started_at_once_loses_nothing() {
         let mut world = World::on_disk()?;
         let lines = lines("only", messages());
         let sender = world.start_sending(&lines, PATIENT)?;
-        safe_after(&sender, rng.random_range(0..lines.len()))?;
+        let safe = safe_after(&sender, rng.random_range(0..2 * lines.len()))?;
         world.server.kill()?;
+        println!("killed when {} of {} were told as stored", safe.len(), lines.len());
         world.server.start_again()?;
         sender.wait(COMMAND)?;
         all_arrives(&world, &lines)
@@ -28,16 +29,13 @@ fn a_server_that_stays_away_leaves_the_rest_in_the_outbox() {
         let mut world = World::on_disk()?;
         let lines = lines("only", messages());
         let sender = world.start_sending(&lines, "5s")?;
-        let safe = safe_after(&sender, rng.random_range(0..lines.len() / 2))?;
+        safe_after(&sender, rng.random_range(0..lines.len()))?;
         world.server.kill()?;
         let finished = sender.wait(COMMAND)?;
-        ensure!(
-            finished.code != Some(0),
-            "all sent before the server was killed, after {} fates",
-            safe.len()
-        );
-        ensure!([Some(3), Some(6), Some(124)].contains(&finished.code), "{finished:?}");
-        ensure!(!world.alice.outbox()?.is_empty(), "exit code {:?} and nothing in the outbox", finished.code);
+        // What was told as waiting only can have been stored just before the kill.
+        let all_sent = finished.code == Some(0);
+        ensure!(all_sent || [Some(3), Some(6), Some(124)].contains(&finished.code), "{finished:?}");
+        ensure!(all_sent == world.alice.outbox()?.is_empty(), "{finished:?}, and the outbox says otherwise");
         world.server.start_again()?;
         all_arrives(&world, &lines)
     });
