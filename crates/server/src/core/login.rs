@@ -42,7 +42,7 @@ impl Core {
             known.as_ref().map_or_else(|| self.nobody.clone(), |known| known.record.password_hash.clone());
         let job = Job::VerifyPassword { auth_key: login.auth_key, hash };
         if let Err(refused) = self.toil(Toil::PasswordLogin { ticket, name: name.clone(), known }, job) {
-            self.no_guess(ticket, &name);
+            self.not_checked(ticket, &name);
             return Err(refused);
         }
         self.block(ticket.connection);
@@ -58,10 +58,16 @@ impl Core {
         false
     }
 
-    /// The password was right, or was not checked after all.
-    pub(super) fn no_guess(&mut self, ticket: Ticket, name: &Username) {
+    pub(super) fn right_password(&mut self, ticket: Ticket, name: &Username) {
         if let Some(peer) = self.peer(ticket.connection) {
             self.tries.right(name, source(peer.ip()));
+        }
+    }
+
+    /// The password was not checked after all.
+    pub(super) fn not_checked(&mut self, ticket: Ticket, name: &Username) {
+        if let Some(peer) = self.peer(ticket.connection) {
+            self.tries.not_checked(name, source(peer.ip()));
         }
     }
 
@@ -73,7 +79,7 @@ impl Core {
         known: Option<Arc<Known>>,
     ) {
         if let Some(known) = known {
-            self.no_guess(ticket, name);
+            self.right_password(ticket, name);
             self.account_proven(ticket, &known, Proof::Password);
         } else {
             self.refuse(ticket, (ErrorCode::BAD_CREDENTIALS, BAD_CREDENTIALS.into()));
@@ -179,12 +185,16 @@ impl Core {
         mailbox: Option<MailboxState>,
     ) {
         let Some(mailbox) = mailbox else {
-            let message = "the device was removed from the account";
-            self.refuse(ticket, (ErrorCode::UNKNOWN_DEVICE, message.into()));
-            return self.unblock(now_ms, ticket.connection);
+            return self.device_removed(now_ms, ticket);
         };
         let call = StoreCall::PrekeyCounts(session.device);
         self.call(Step::SignInPrekeys { ticket, session, known, mailbox }, call);
+    }
+
+    /// The device was removed while it signed in.
+    fn device_removed(&mut self, now_ms: u64, ticket: Ticket) {
+        self.refuse(ticket, (ErrorCode::UNKNOWN_DEVICE, "the device was removed from the account".into()));
+        self.unblock(now_ms, ticket.connection);
     }
 
     pub(super) fn signed_in(
@@ -192,10 +202,15 @@ impl Core {
         now_ms: u64,
         ticket: Ticket,
         mut session: Session,
-        known: &Known,
+        known: Arc<Known>,
         mailbox: MailboxState,
         prekeys: PrekeyCounts,
     ) {
+        // The list may have been replaced meanwhile, and who closes a removed device's connection did not see this one.
+        let known = self.known.find(&AccountRef::Id(session.account)).unwrap_or(known);
+        if !known.has_device(&session.device) {
+            return self.device_removed(now_ms, ticket);
+        }
         let Some(connection) = self.connections.get_mut(&ticket.connection) else { return };
         let peer = connection.peer;
         session.mailbox = mailbox;

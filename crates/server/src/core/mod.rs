@@ -98,6 +98,8 @@ pub struct Core {
     known: KnownAccounts,
     steps: HashMap<Operation, Step>,
     toils: HashMap<Operation, Toil>,
+    /// Of them those with a password.
+    hashing: usize,
     next_operation: u64,
     tries: Tries,
     claims: Buckets<AccountId>,
@@ -130,6 +132,7 @@ impl Core {
             known: KnownAccounts::default(),
             steps: HashMap::new(),
             toils: HashMap::new(),
+            hashing: 0,
             next_operation: 0,
             tries: Tries::new(),
             claims,
@@ -257,7 +260,7 @@ impl Core {
                 self.sign_in_mailbox(now_ms, ticket, session, known, mailbox);
             }
             (Step::SignInPrekeys { ticket, session, known, mailbox }, StoreReply::PrekeyCounts(counts)) => {
-                self.signed_in(now_ms, ticket, *session, &known, mailbox, counts);
+                self.signed_in(now_ms, ticket, *session, known, mailbox, counts);
             }
             (Step::Publish { ticket }, StoreReply::PrekeyCounts(counts)) => {
                 self.published(ticket, counts);
@@ -342,6 +345,7 @@ impl Core {
 
     fn worked(&mut self, now_ms: u64, operation: Operation, result: WorkResult) {
         let Some(toil) = self.toils.remove(&operation) else { return };
+        self.hashing -= usize::from(toil.hashes());
         let ticket = toil.ticket();
         match (toil, result) {
             (Toil::Register { ticket, name, list }, WorkResult::Hashed(hash)) => {
@@ -357,11 +361,13 @@ impl Core {
                 self.replace_password(ticket, &known, hash, 0);
             }
             (Toil::Publish { ticket, device }, WorkResult::Prekeys(result)) => {
-                self.prekeys_verified(ticket, device, result);
+                self.prekeys_verified(now_ms, ticket, device, result);
             }
             (toil, result) => {
-                if let Toil::PasswordLogin { name, .. } = &toil {
-                    self.no_guess(ticket, name);
+                match &toil {
+                    Toil::PasswordLogin { name, .. } => self.not_checked(ticket, name),
+                    Toil::OldPassword { known, .. } => self.not_checked(ticket, &known.record.username),
+                    _ => {}
                 }
                 if let WorkResult::Failed(what) = result {
                     self.log(Event::Trouble(format!("a password could not be hashed: {what}")));
@@ -384,10 +390,14 @@ impl Core {
         operation
     }
 
-    /// Gives the workers something to do, unless their line is too long.
+    /// Gives the workers something to do, unless the line of passwords is too long. What is no password has no part in
+    /// that line, and at most one place for each connection.
     fn toil(&mut self, toil: Toil, job: Job) -> Result<(), Refused> {
-        if self.toils.len() >= self.config.hashing_line {
-            return Err((ErrorCode::BUSY, "too many logins wait; try again".into()));
+        if toil.hashes() {
+            if self.hashing >= self.config.hashing_line {
+                return Err((ErrorCode::BUSY, "too many logins wait; try again".into()));
+            }
+            self.hashing += 1;
         }
         let operation = self.operation();
         self.toils.insert(operation, toil);

@@ -42,7 +42,7 @@ impl Core {
             let job = Job::VerifyPassword { auth_key: old, hash: known.record.password_hash.clone() };
             let toil = Toil::OldPassword { ticket, known, new: set.new };
             if let Err(refused) = self.toil(toil, job) {
-                self.no_guess(ticket, &name);
+                self.not_checked(ticket, &name);
                 return Err(refused);
             }
         }
@@ -59,7 +59,7 @@ impl Core {
         right: bool,
     ) {
         let result = if right {
-            self.no_guess(ticket, &known.record.username.clone());
+            self.right_password(ticket, &known.record.username.clone());
             self.toil(Toil::NewPassword { ticket, known }, Job::HashPassword(new))
         } else {
             Err((ErrorCode::BAD_CREDENTIALS, "the old password is wrong".into()))

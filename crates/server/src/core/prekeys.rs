@@ -33,11 +33,15 @@ impl Core {
         let (account, device, device_key) = (session.account, session.device, session.device_key);
         let upload = Box::new(upload);
         let job = Job::VerifyPrekeys { account, device, device_key, upload, now_ms };
-        self.toil(Toil::Publish { ticket, device }, job)
+        self.toil(Toil::Publish { ticket, device }, job)?;
+        // One at a time: nobody takes the workers for itself.
+        self.block(ticket.connection);
+        Ok(())
     }
 
     pub(super) fn prekeys_verified(
         &mut self,
+        now_ms: u64,
         ticket: Ticket,
         device: DeviceId,
         result: Result<Box<PrekeyUpload>, String>,
@@ -50,6 +54,7 @@ impl Core {
                 self.refuse(ticket, (ErrorCode::BAD_KEYS, format!("the prekeys: {problem}").into()));
             }
         }
+        self.unblock(now_ms, ticket.connection);
     }
 
     pub(super) fn published(&mut self, ticket: Ticket, counts: PrekeyCounts) {

@@ -131,6 +131,11 @@ pub(super) enum Toil {
 }
 
 impl Toil {
+    /// Whether a password is hashed, which costs far more than signatures.
+    pub(super) fn hashes(&self) -> bool {
+        !matches!(self, Self::Publish { .. })
+    }
+
     pub(super) fn ticket(&self) -> Ticket {
         match self {
             Self::Register { ticket, .. }

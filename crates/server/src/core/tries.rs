@@ -53,6 +53,13 @@ impl<K: Hash + Eq + Clone> Rows<K> {
         row.last_ms = now_ms;
     }
 
+    /// One attempt counts no longer.
+    fn take_back(&mut self, key: &K) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.wrong = row.wrong.saturating_sub(1);
+        }
+    }
+
     fn forget_half(&mut self) {
         let mut times: Vec<u64> = self.rows.values().map(|row| row.last_ms).collect();
         let middle = times.len() / 2;
@@ -78,8 +85,8 @@ impl Tries {
         Self { names: Rows::new(FREE_FOR_NAME), addresses: Rows::new(FREE_FOR_ADDRESS) }
     }
 
-    /// Before a password is checked. It counts as wrong until [`Self::right`] says otherwise, so many guesses at once
-    /// gain nothing. `Err` holds the milliseconds to wait.
+    /// Before a password is checked. It counts as wrong until [`Self::right`] or [`Self::not_checked`] says otherwise, so
+    /// many guesses at once gain nothing. `Err` holds the milliseconds to wait.
     pub(super) fn begin(&mut self, name: &Username, address: IpAddr, now_ms: u64) -> Result<(), u64> {
         let wait_ms = self.names.wait_ms(name, now_ms).max(self.addresses.wait_ms(&address, now_ms));
         if wait_ms > 0 {
@@ -90,12 +97,17 @@ impl Tries {
         Ok(())
     }
 
-    /// The password was right, or it was never checked.
+    /// The password was right.
     pub(super) fn right(&mut self, name: &Username, address: IpAddr) {
         self.names.rows.remove(name);
-        if let Some(row) = self.addresses.rows.get_mut(&address) {
-            row.wrong = row.wrong.saturating_sub(1);
-        }
+        self.addresses.take_back(&address);
+    }
+
+    /// The password was never checked: only this attempt is taken back, or who keeps the workers busy could guess on
+    /// without delay.
+    pub(super) fn not_checked(&mut self, name: &Username, address: IpAddr) {
+        self.names.take_back(name);
+        self.addresses.take_back(&address);
     }
 
     /// Drops what has been quiet for an hour.
@@ -128,6 +140,25 @@ mod tests {
         assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
         tries.right(&name, HOME);
         assert_eq!(tries.begin(&name, HOME, now_ms), Ok(()));
+    }
+
+    #[test]
+    fn a_password_that_was_not_checked_takes_back_only_itself() {
+        let mut tries = Tries::new();
+        let name = Username::parse("bob").unwrap();
+        for _ in 0..=FREE_FOR_NAME {
+            tries.begin(&name, HOME, 0).unwrap();
+        }
+        for round in 1..=10 {
+            let now_ms = round * FIRST_DELAY_MS;
+            assert_eq!(tries.begin(&name, HOME, now_ms), Ok(()));
+            tries.not_checked(&name, HOME);
+            assert_eq!(
+                tries.begin(&name, HOME, now_ms),
+                Err(FIRST_DELAY_MS),
+                "the delay neither grows nor ends"
+            );
+        }
     }
 
     #[test]

@@ -22,7 +22,9 @@ const SALT: usize = 16;
 /// Runs jobs on threads that may block, as many at a time as the memory for them allows.
 #[derive(Debug)]
 pub(super) struct Workers {
-    places: Arc<Semaphore>,
+    hashing: Arc<Semaphore>,
+    /// Apart, so that uploads of keys and logins do not wait for each other.
+    signatures: Arc<Semaphore>,
     finished: mpsc::UnboundedSender<Input>,
 }
 
@@ -33,11 +35,15 @@ impl Workers {
         // More at a time than there are processors only takes memory.
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let places = (memory / each).clamp(1, processors);
-        Self { places: Arc::new(Semaphore::new(places)), finished }
+        let (hashing, signatures) = (Semaphore::new(places), Semaphore::new(processors));
+        Self { hashing: Arc::new(hashing), signatures: Arc::new(signatures), finished }
     }
 
     pub(super) fn start(&self, operation: Operation, job: Job) {
-        let places = Arc::clone(&self.places);
+        let places = Arc::clone(match job {
+            Job::HashPassword(_) | Job::VerifyPassword { .. } => &self.hashing,
+            Job::VerifyPrekeys { .. } => &self.signatures,
+        });
         let finished = self.finished.clone();
         tokio::spawn(async move {
             // The semaphore is fair: jobs start in the order in which they came.

@@ -91,6 +91,26 @@ fn a_wrong_password_and_an_unknown_name_look_the_same_and_delays_grow() {
 }
 
 #[test]
+fn a_full_line_of_the_workers_ends_no_delay() {
+    let mut bench = Bench::new();
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    let id = bench.greet();
+    let guess = || password_login("alice", AuthKey([9; 32]));
+    for _ in 0..3 {
+        assert_eq!(bench.refused(id, guess()).code, ErrorCode::BAD_CREDENTIALS);
+    }
+    bench.now_ms += 1_000;
+    bench.input(Input::Reload(CoreConfig { hashing_line: 0, ..CoreConfig::default() }));
+    assert_eq!(bench.refused(id, guess()).code, ErrorCode::BUSY);
+    bench.input(Input::Reload(CoreConfig::default()));
+    bench.now_ms += 1_000;
+    assert_eq!(bench.refused(id, guess()).code, ErrorCode::BAD_CREDENTIALS);
+    let limited = bench.refused(id, guess());
+    assert_eq!((limited.code, limited.retry_after_ms), (ErrorCode::RATE_LIMITED, Some(2_000)));
+}
+
+#[test]
 fn the_account_key_and_the_old_password_set_a_new_one_and_nothing_else_does() {
     let mut bench = Bench::new();
     let (alice, device) = bench.online("alice", 1);

@@ -52,6 +52,33 @@ fn hello_login_and_attach_may_be_sent_in_one_go() {
 }
 
 #[test]
+fn a_device_that_is_removed_while_it_signs_in_gets_no_session() {
+    let mut bench = Bench::new();
+    let (mut alice, first) = bench.online("alice", 1);
+    alice.add_device(2);
+    let mut both = alice.submit(1, &[(&alice, 1)]);
+    both.lists[0].list = Some(alice.list.as_bytes().to_vec().into());
+    bench.submitted(first, both);
+    bench.hold();
+    let second = bench.greet();
+    bench.send(second, 1, alice.device_login(1, true));
+    let (mailbox, call) = bench.held.as_mut().unwrap().pop_front().unwrap();
+    bench.call(mailbox, call);
+    let (prekeys, late) = bench.held.take().unwrap().pop_front().unwrap();
+    alice.revoke(1);
+    let mut removed = alice.submit(2, &[(&alice, 0)]);
+    removed.lists[0].list = Some(alice.list.as_bytes().to_vec().into());
+    bench.submitted(first, removed);
+    bench.call(prekeys, late);
+    let ServerFrame::Error(reply) = bench.answer(second, 1) else { panic!("signed in") };
+    assert_eq!(reply.code, ErrorCode::UNKNOWN_DEVICE);
+    assert_eq!(
+        bench.refused(second, ClientFrame::Submit(alice.submit(3, &[]))).code,
+        ErrorCode::LOGIN_NEEDED
+    );
+}
+
+#[test]
 fn a_stale_list_stores_nothing_and_brings_the_newest() {
     let mut bench = Bench::new();
     let (alice, id) = bench.online("alice", 1);

@@ -60,6 +60,8 @@ struct Bench {
     /// Store calls that wait until they are let go, while the store is held.
     held: Option<VecDeque<(Operation, StoreCall)>>,
     answers: Vec<(ConnectionId, u32)>,
+    /// Jobs that nobody works on, while the workers are held.
+    jobs: Option<Vec<(Operation, Job)>>,
 }
 
 impl Bench {
@@ -81,6 +83,7 @@ impl Bench {
             writes: true,
             held: None,
             answers: Vec::new(),
+            jobs: None,
         }
     }
 
@@ -114,10 +117,10 @@ impl Bench {
                 Some(held) => held.push_back((operation, call)),
                 None => self.call(operation, call),
             },
-            Output::Work { operation, job } => {
-                let result = work(job);
-                self.input(Input::Worked { operation, result });
-            }
+            Output::Work { operation, job } => match &mut self.jobs {
+                Some(jobs) => jobs.push((operation, job)),
+                None => self.work(operation, job),
+            },
             Output::Log(event) => self.log.push(event.to_string()),
             Output::Failed(what) => self.failed = Some(what),
         }
@@ -142,6 +145,11 @@ impl Bench {
         for (operation, call) in self.held.take().unwrap_or_default() {
             self.call(operation, call);
         }
+    }
+
+    fn work(&mut self, operation: Operation, job: Job) {
+        let result = work(job);
+        self.input(Input::Worked { operation, result });
     }
 
     fn connect(&mut self) -> ConnectionId {

@@ -69,6 +69,29 @@ fn forged_and_too_many_prekeys_are_refused() {
 }
 
 #[test]
+fn uploads_have_no_part_in_the_line_of_passwords_and_come_one_at_a_time() {
+    let config = CoreConfig { hashing_line: 1, ..CoreConfig::default() };
+    let mut bench = Bench::with(config, StoreConfig::default());
+    let (alice, id) = bench.online("alice", 1);
+    bench.jobs = Some(Vec::new());
+    for request in 1..=3 {
+        let upload = alice.prekeys(0, request..request + 1);
+        bench.send(id, request, ClientFrame::PublishKeys(PublishKeys { upload }));
+    }
+    let stranger = bench.greet();
+    bench.send(stranger, 9, User::new("bob", 2).register());
+    let jobs = bench.jobs.take().unwrap();
+    assert_eq!(jobs.len(), 2, "one upload, and the registration");
+    for (operation, job) in jobs {
+        bench.work(operation, job);
+    }
+    assert_eq!(bench.answer(stranger, 9), ServerFrame::Done);
+    for request in 1..=3 {
+        assert!(matches!(bench.answer(id, request), ServerFrame::KeyCounts(_)));
+    }
+}
+
+#[test]
 fn unknown_devices_and_devices_without_keys_are_named_and_draining_is_slowed() {
     let mut bench = Bench::new();
     let (alice, id) = bench.online("alice", 1);
