@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sotto_store::Store;
+use sotto_store::{Store, StoreError};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -61,6 +61,8 @@ pub(crate) struct Driver {
     next_question: u64,
     stop_by: Option<Instant>,
     failed: Option<String>,
+    /// The store says by itself that it failed, also if nobody waits for an answer.
+    failures: mpsc::UnboundedReceiver<StoreError>,
     #[cfg(feature = "hostile")]
     hostile: Option<super::hostile::Hostile>,
 }
@@ -75,6 +77,7 @@ impl Driver {
     pub(crate) fn new(
         core: Core,
         store: Arc<dyn Store>,
+        failures: mpsc::UnboundedReceiver<StoreError>,
         hashing_memory: usize,
         messages: mpsc::Receiver<Message>,
     ) -> Self {
@@ -90,6 +93,7 @@ impl Driver {
             next_question: 0,
             stop_by: None,
             failed: None,
+            failures,
             #[cfg(feature = "hostile")]
             hostile: None,
         }
@@ -118,6 +122,9 @@ impl Driver {
             tokio::select! {
                 _ = self.done.recv_many(&mut done, BATCH) => {}
                 _ = self.messages.recv_many(&mut messages, BATCH) => {}
+                Some(failure) = self.failures.recv() => {
+                    self.failed.get_or_insert(failure.to_string());
+                }
                 () = tokio::time::sleep_until(until) => self.input(Input::Tick),
             }
             for input in done.drain(..) {
@@ -233,5 +240,29 @@ fn log(event: &Event) {
         Level::Error => error!("{event}"),
         Level::Info => info!("{event}"),
         Level::Debug => debug!("{event}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use sotto_proto::{KeyChain, keys::ED25519_SPKI_PREFIX};
+    use sotto_store::{MemoryStore, StoreConfig};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_fails_while_nobody_waits_for_it_ends_the_server() {
+        let first = [&ED25519_SPKI_PREFIX[..], &[9; 32]].concat();
+        let chain = KeyChain { first, successors: Vec::new() };
+        let core = Core::new(CoreConfig::default(), &chain, "hash of nobody".to_owned()).unwrap();
+        let store = Arc::new(MemoryStore::new(StoreConfig::default()));
+        // Held: that they are gone is no reason to end.
+        let (_sender, messages) = mpsc::channel(1);
+        let (failing, failures) = mpsc::unbounded_channel();
+        let driver = tokio::spawn(Driver::new(core, store, failures, 0, messages).run());
+        let failure = StoreError::Failed("I/O error".to_owned());
+        failing.send(failure.clone()).unwrap();
+        assert_eq!(driver.await.unwrap(), Ended::Failed(failure.to_string()));
     }
 }

@@ -155,7 +155,13 @@ impl Running {
             stop: reading.clone(),
         });
         let tasks = TaskTracker::new();
-        let driver = Driver::new(core, Arc::clone(&store) as Arc<dyn Store>, config.hashing_memory, messages);
+        let (failing, failures) = mpsc::unbounded_channel();
+        store.on_failure(move |failure| {
+            // A driver that has ended needs not be told.
+            drop(failing.send(failure));
+        });
+        let calls = Arc::clone(&store) as Arc<dyn Store>;
+        let driver = Driver::new(core, calls, failures, config.hashing_memory, messages);
         #[cfg(feature = "hostile")]
         let driver = driver.hostile(folder.path());
         let driver = tokio::spawn(driver.run());
