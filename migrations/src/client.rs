@@ -55,7 +55,7 @@ fn migrate_to(connection: &mut Connection, steps: &[&str]) -> Result<(), ClientM
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
