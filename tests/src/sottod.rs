@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -12,6 +13,11 @@ use crate::running::{Finished, Running};
 
 /// From the start of the process to its address on stdout. Opening a large store after a crash takes seconds.
 const START: Duration = Duration::from_secs(60);
+
+/// Where free ports are looked for.
+const FIRST_PORT: u32 = 15_000;
+/// How many there are.
+const PORTS: u32 = 15_000;
 
 /// How to start it.
 #[derive(Debug, Clone)]
@@ -25,8 +31,12 @@ pub struct ServerOptions {
 impl ServerOptions {
     /// A server with its data in this folder, on a port that is free now.
     pub fn new(data_dir: &Path) -> anyhow::Result<Self> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        Ok(Self { data_dir: data_dir.to_owned(), port, arguments: Vec::new(), environment: Vec::new() })
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            port: free_port()?,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        })
     }
 
     /// Another port.
@@ -64,6 +74,22 @@ impl ServerOptions {
     pub fn spawn(&self) -> anyhow::Result<Running> {
         Running::start(self.command()?, b"")
     }
+}
+
+/// A port that nobody listens on. Below the range from which the kernel takes the ports of outgoing connections: while a
+/// killed server is away, a client's own connection could get its port otherwise.
+fn free_port() -> anyhow::Result<u16> {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    // Test programs that run at the same time begin far from each other.
+    let start = std::process::id().wrapping_mul(257);
+    for _ in 0..PORTS {
+        let offset = start.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let port = u16::try_from(FIRST_PORT + offset)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port from {FIRST_PORT} on")
 }
 
 /// A running server. Dropping it kills it.
