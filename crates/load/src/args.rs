@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Where the throw-away data is made, on the disk to be measured [default: the current folder]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Messages of one measurement of store, relay and drain, appends of disk
+    /// Messages of one measurement of store, relay and drain, writes of disk
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub(crate) messages: u32,
     /// Recipients who are away, in store
@@ -58,7 +58,7 @@ pub(crate) struct Args {
 /// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum What {
-    /// Appends a second that the disk itself makes durable, for comparison
+    /// Writes a second that the disk itself makes durable, for comparison
     Disk,
     /// Messages a second stored for users who are away
     Store,

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use args::Args;
 
@@ -28,7 +29,10 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let own = words.next();
     if words.next().is_some_and(|word| word == server::CHILD) {
-        // The throw-away server: this process is `sottod` from here on.
+        // The throw-away server: this process is `sottod` from here on, and ends with the one that started it.
+        if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+            eprintln!("warning: the server will not end with its parent: {error}");
+        }
         return sotto_server::main_from(own.into_iter().chain(words));
     }
     let args = Args::parse();

@@ -19,7 +19,8 @@ fn measure(row: &str, args: &[&str]) -> Vec<String> {
         assert!(out.lines().any(|line| line.starts_with(about)), "{about} is missing in {out}");
     }
     assert_eq!(folder.path().read_dir().unwrap().count(), 0, "{row} left something behind");
-    out.lines().filter(|line| line.starts_with(row)).map(str::to_owned).collect()
+    let row = format!("{row} ");
+    out.lines().filter(|line| line.starts_with(&row)).map(str::to_owned).collect()
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::args::{Args, What};
@@ -24,7 +25,16 @@ use crate::report;
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     tokio::select! {
         result = all(args) => result,
-        result = tokio::signal::ctrl_c() => result.context("waiting for Ctrl-C").and(Err(anyhow::anyhow!("interrupted"))),
+        result = told_to_end() => result.and(Err(anyhow::anyhow!("interrupted"))),
+    }
+}
+
+async fn told_to_end() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
     }
 }
 
