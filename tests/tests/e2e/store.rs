@@ -1,9 +1,12 @@
-//! The client's own store: damaged, in use.
+//! The stores on the disk: damaged, in use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::town::Town;
+use sotto_tests::sottod::ServerOptions;
+
+use crate::town::{Town, texts};
 
 /// All files below a folder.
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -37,6 +40,32 @@ fn a_damaged_store_is_said_and_not_made_worse() {
     assert_eq!(answer.error().expect("an error object")["code"], 8);
     fs::write(&database, &good).unwrap();
     assert_eq!(alice.history("@bob").unwrap().len(), 1);
+}
+
+/// A server that began with an empty store in place of a damaged one would have lost everything without a word.
+#[test]
+fn a_damaged_server_store_is_said_and_not_made_worse() {
+    let mut town = Town::new().unwrap();
+    let (alice, bob) = (town.person("alice").unwrap(), town.person("bob").unwrap());
+    alice.ok(&["send", "@bob", "hello"]).unwrap();
+    town.server.kill().unwrap();
+    let data = town.server.data_dir().to_owned();
+    let database = files(&data).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let good = fs::read(&database).unwrap();
+    for at in [100, good.len() / 8, good.len() / 3] {
+        let mut bad = good.clone();
+        for byte in &mut bad[at..at + 64] {
+            *byte ^= 0x5a;
+        }
+        fs::write(&database, &bad).unwrap();
+        let options = ServerOptions::new(&data).unwrap();
+        let finished = options.spawn().unwrap().wait(Duration::from_secs(60)).unwrap();
+        assert_eq!(finished.code, Some(1), "damaged at {at}: {finished:?}");
+        assert!(finished.stderr.contains("damaged"), "damaged at {at}: {finished:?}");
+    }
+    fs::write(&database, &good).unwrap();
+    town.server.start_again().unwrap();
+    assert_eq!(texts(&bob.ok(&["recv"]).unwrap().messages()), ["hello"]);
 }
 
 #[test]
