@@ -80,6 +80,9 @@ pub enum SuccessionError {
     /// The number is equal, the content is not: somebody signed two lists with one number.
     #[error("two different lists have the same number")]
     Fork,
+    /// A device has another certificate than before: a device id stands for one pair of keys, for ever.
+    #[error("a device has another certificate than before")]
+    Recertified,
     /// A revocation once seen is missing, or a revoked device is listed again.
     #[error("a revocation is missing from the list")]
     RevocationLost,
@@ -224,7 +227,8 @@ impl SignedDeviceList {
         ListHash(Sha256::digest(&self.bytes).into())
     }
 
-    /// Whether `self` may take the place of `known`: same identity, not older, no fork, no revocation undone.
+    /// Whether `self` may take the place of `known`: same identity, not older, no fork, no revocation undone, no device
+    /// with other keys.
     /// The same list again is accepted.
     pub fn follows(&self, known: &Self) -> Result<(), SuccessionError> {
         let (new, old) = (&self.list, &known.list);
@@ -237,10 +241,12 @@ impl SignedDeviceList {
         if new.number == old.number {
             return if self.bytes == known.bytes { Ok(()) } else { Err(SuccessionError::Fork) };
         }
-        if old.revocations.iter().all(|revocation| new.revoked(&revocation.device)) {
-            Ok(())
-        } else {
-            Err(SuccessionError::RevocationLost)
+        if !old.revocations.iter().all(|revocation| new.revoked(&revocation.device)) {
+            return Err(SuccessionError::RevocationLost);
         }
+        let same = |device: &SignedCertificate| {
+            new.device(&device.certificate().device).is_none_or(|certificate| certificate == device)
+        };
+        if old.devices.iter().all(same) { Ok(()) } else { Err(SuccessionError::Recertified) }
     }
 }

@@ -596,6 +596,7 @@ fn a_name_that_belongs_to_somebody_else_after_the_server_lost_it_is_a_changed_id
     world.register_again(alice);
     let other = world.person("bob");
     world.connect(alice);
+    world.pass(5_000);
     let held = world.send(alice, "bob", "for the bob I know");
     world.pass(5_000);
     assert_eq!(world.fate(alice, held), Fate::Held);
@@ -612,6 +613,7 @@ fn a_contact_that_the_server_lost_is_an_unknown_user() {
     world.forget_everything();
     world.register_again(alice);
     world.connect(alice);
+    world.pass(5_000);
     let gone = world.send(alice, "bob", "are you there?");
     world.pass(5_000);
     assert_eq!(world.fate(alice, gone), Fate::UnknownUser);
@@ -651,4 +653,146 @@ fn what_was_held_goes_to_the_new_identity_once_it_is_accepted() {
     assert_eq!(world.fate(alice, two), Fate::Delivered);
     let seen = world.screen(laptop);
     assert_eq!(seen.iter().filter(|line| line.ends_with("two")).count(), 1, "{seen:?}");
+}
+
+#[test]
+fn a_contact_that_certifies_its_device_anew_harms_nobody() {
+    let mut world = World::new(30);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "one");
+    world.pass(2_000);
+    // The same device id with another certificate, in a list of bob's own signing.
+    let account = world.devices[bob].account;
+    let list = world.recertified(account);
+    let bytes = list.as_bytes().to_vec();
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::Submitted(_) if index == 0 => {
+                ServerFrame::StaleDevices(sotto_proto::frame::StaleDevices {
+                    lists: vec![bytes.clone().into()],
+                    wanted: Vec::new(),
+                })
+            }
+            frame => frame,
+        })
+    }));
+    world.send(alice, "bob", "two");
+    world.pass(5_000);
+    assert!(world.warnings(alice).contains("other keys than before"), "{}", world.warnings(alice));
+    world.tamper = None;
+    let three = world.send(alice, "bob", "three");
+    world.pass(120_000);
+    assert_eq!(world.fate(alice, three), Fate::Delivered);
+    assert_eq!(world.screen(bob), ["bob: one", "alice: two", "alice: three"]);
+}
+
+#[test]
+fn a_list_that_names_another_contacts_account_leads_nothing_astray() {
+    let mut world = World::new(31);
+    let (alice, mallory) = (world.person("alice"), world.person("mallory"));
+    let bob = world.person("bob");
+    world.send(alice, "mallory", "hello");
+    let forged = world.list_under(world.devices[mallory].account, "bob");
+    let bytes = forged.as_bytes().to_vec();
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::Lists(lists) if index == 0 => {
+                let lists = lists.lists.iter().map(|_| Some(bytes.clone().into())).collect();
+                ServerFrame::Lists(sotto_proto::frame::Lists { lists })
+            }
+            frame => frame,
+        })
+    }));
+    let secret = world.send(alice, "bob", "for bob alone");
+    world.pass(5_000);
+    assert_eq!(world.screen(mallory), ["alice: hello"]);
+    assert!(world.warnings(alice).contains("somebody else's account"), "{}", world.warnings(alice));
+    world.tamper = None;
+    world.pass(120_000);
+    assert_eq!(world.screen(bob), ["alice: for bob alone"]);
+    assert_eq!(world.fate(alice, secret), Fate::Delivered);
+}
+
+#[test]
+fn large_messages_that_were_refused_leave_in_frames_that_hold_them() {
+    let store = StoreConfig { mailbox_envelopes: 4, mailbox_floor_places: 0, ..StoreConfig::default() };
+    let mut world = World::with(32, CoreConfig::default(), store);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.disconnect(bob);
+    let long = "x".repeat(sotto_proto::content::MAX_TEXT - 8);
+    for number in 0..40 {
+        world.write(alice, "bob", &format!("{number:04} {long}"));
+    }
+    world.settle();
+    world.connect(bob);
+    world.pass(600_000);
+    let screen = world.screen(bob);
+    let order: Vec<&str> = screen.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    let expected: Vec<String> = (0..40).map(|number| format!("{number:04}")).collect();
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn a_device_that_is_added_to_a_large_submit_gets_everything_too() {
+    let mut world = World::new(33);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "first");
+    world.pass(2_000);
+    world.disconnect(alice);
+    for text in texts("number", 300) {
+        world.write(alice, "bob", &text);
+    }
+    world.settle();
+    let laptop = world.second_device(world.devices[bob].account, None);
+    let desk = world.second_device(world.devices[bob].account, None);
+    for index in [alice, bob, laptop] {
+        world.connect(index);
+    }
+    world.pass(60_000);
+    for device in [laptop, desk] {
+        assert_eq!(world.screen(device), texts("alice: number", 300));
+    }
+    assert_eq!(world.screen(bob)[1..], texts("alice: number", 300));
+}
+
+#[test]
+fn a_message_to_a_device_without_keys_waits_for_them() {
+    let mut world = World::new(34);
+    let alice = world.person("alice");
+    world.pass(2_000);
+    let laptop = world.second_device(world.devices[alice].account, None);
+    world.connect(alice);
+    world.pass(5_000);
+    let bob = world.person_without_keys("bob");
+    let message = world.send(alice, "bob", "are you set up?");
+    world.pass(180_000);
+    assert_eq!(world.fate(alice, message), Fate::Waiting);
+    let Ok(Reply::Outbox(waiting)) = world.command(alice, Command::Outbox) else { panic!() };
+    assert_eq!(waiting.len(), 1, "it is still there");
+    world.connect(bob);
+    world.pass(180_000);
+    assert_eq!(world.screen(bob), ["alice: are you set up?"]);
+    assert_eq!(world.fate(alice, message), Fate::Delivered);
+    assert_eq!(world.screen(laptop).last().unwrap(), "alice: are you set up?");
+}
+
+#[test]
+fn a_contact_that_never_reads_cannot_fill_the_outbox_with_receipts() {
+    let store = StoreConfig { mailbox_envelopes: 4, mailbox_floor_places: 0, ..StoreConfig::default() };
+    let mut world = World::with(35, CoreConfig::default(), store);
+    let (alice, mallory) = (world.person("alice"), world.person("mallory"));
+    let mut drop_all = true;
+    world.tamper = Some(Box::new(move |index, frame| match frame {
+        ServerFrame::Deliver(_) if index == 1 && drop_all => {
+            drop_all = true;
+            None
+        }
+        frame => Some(frame),
+    }));
+    for number in 0..60 {
+        world.send(mallory, "alice", &format!("hey {number}"));
+    }
+    let waiting = world.devices[alice].store.transaction(|tx| tx.outbox_length()).unwrap();
+    assert!(waiting <= 6, "{waiting} entries");
+    assert_eq!(world.rows(alice).len(), 60);
 }

@@ -71,6 +71,8 @@ pub(crate) struct World {
     to_server: VecDeque<(ConnectionId, u32, ClientFrame)>,
     next_connection: u64,
     pub(crate) tamper: Option<Tamper>,
+    /// New devices do not connect by themselves.
+    absent: bool,
     /// Every byte that the server was sent, for searches.
     pub(crate) seen_by_server: Vec<u8>,
 }
@@ -101,6 +103,7 @@ impl World {
             to_server: VecDeque::new(),
             next_connection: 0,
             tamper: None,
+            absent: false,
             seen_by_server: Vec::new(),
         };
         world.start_server();
@@ -234,6 +237,37 @@ impl World {
         self.add_device(account, &device, device_id, certificate)
     }
 
+    /// A list of an account's own signing in which its first device has another certificate.
+    pub(crate) fn recertified(&mut self, account: usize) -> SignedDeviceList {
+        let known = &self.accounts[account];
+        let mut list = known.list.list().clone();
+        let mut certificate = list.devices[0].certificate().clone();
+        certificate.created_ms += 1;
+        list.devices[0] = known.secret.sign_certificate(&certificate).unwrap();
+        list.previous = known.list.hash();
+        list.number += 1;
+        known.secret.sign_device_list(&list).unwrap()
+    }
+
+    /// A list under another's name that an account has signed with its own key and id.
+    pub(crate) fn list_under(&mut self, account: usize, name: &str) -> SignedDeviceList {
+        let known = &self.accounts[account];
+        let mut list = known.list.list().clone();
+        list.username = name.parse().unwrap();
+        let mut certificate = list.devices[0].certificate().clone();
+        certificate.username = list.username.clone();
+        list.devices[0] = known.secret.sign_certificate(&certificate).unwrap();
+        known.secret.sign_device_list(&list).unwrap()
+    }
+
+    /// An account whose device has not been there yet since it registered, so that it has published no keys.
+    pub(crate) fn person_without_keys(&mut self, name: &str) -> usize {
+        self.absent = true;
+        let index = self.person(name);
+        self.absent = false;
+        index
+    }
+
     /// Puts an account's newest list into the server's store, as its ReplaceList would.
     fn put_list(&mut self, account: usize) {
         let known = &self.accounts[account];
@@ -294,7 +328,9 @@ impl World {
         });
         let index = self.devices.len() - 1;
         self.start(index);
-        self.connect(index);
+        if !self.absent {
+            self.connect(index);
+        }
         self.settle();
         index
     }
@@ -546,6 +582,7 @@ impl World {
         let until_ms = self.now_ms + ms;
         self.settle();
         while self.now_ms < until_ms {
+            self.reconnect();
             let next =
                 self.devices.iter().filter(|device| device.core.is_some()).filter_map(|d| d.wake_ms).min();
             self.now_ms = next.unwrap_or(until_ms).clamp(self.now_ms + 1, until_ms);
@@ -554,6 +591,16 @@ impl World {
             }
             self.settle();
         }
+    }
+
+    /// As the driver does: a connection that was given up for now is made again after a while.
+    fn reconnect(&mut self) {
+        for index in 0..self.devices.len() {
+            if self.devices[index].closed.as_ref().is_some_and(|(_, reconnect)| *reconnect) {
+                self.connect(index);
+            }
+        }
+        self.settle();
     }
 
     // What people do and see.

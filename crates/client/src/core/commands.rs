@@ -116,7 +116,7 @@ impl Core {
             let message = format!("the message has {} bytes, the most is {MAX_TEXT}", text.len());
             return Ok(Err(ClientError::new(ErrorKind::Invalid, message).hint("send it in parts")));
         }
-        if step.tx.outbox_length()? >= MAX_OUTBOX {
+        if step.tx.waiting_messages()? >= MAX_OUTBOX {
             return Ok(Err(
                 ClientError::new(ErrorKind::Limit, "the outbox is full").hint("sotto outbox list")
             ));
@@ -227,6 +227,13 @@ impl Core {
             let text = format!("no message {message} waits in the outbox");
             return Ok(Err(ClientError::new(ErrorKind::NotFound, text).hint("sotto outbox list")));
         };
+        let lane = entry.account.map(|account| (account, true));
+        if entry.submission.is_some()
+            && lane.is_some_and(|lane| self.lanes.get(&lane).is_some_and(|lane| lane.in_flight))
+        {
+            let text = "the message is leaving at this moment; the server's answer decides";
+            return Ok(Err(ClientError::new(ErrorKind::Invalid, text).hint("sotto outbox list")));
+        }
         step.tx.remove_entry(entry.entry)?;
         self.settle(step, message, Fate::Expired, Some("given up by its sender"))?;
         Ok(Ok(Reply::Done))
@@ -317,6 +324,10 @@ impl Core {
         };
         match &contact.changed {
             Some(list) if self.number_with(&own, &list.list().account_key, user) == number => {
+                if step.tx.contact(&list.list().account)?.is_some_and(|other| other.username != *user) {
+                    let text = format!("the identity shown for {user} claims somebody else's account");
+                    return Ok(Err(ClientError::new(ErrorKind::IdentityChanged, text)));
+                }
                 self.accept_identity(step, &contact, list)?;
             }
             None if self.number_with(&own, &contact.account_key, user) == number => {
@@ -338,6 +349,8 @@ impl Core {
         new: &sotto_proto::SignedDeviceList,
     ) -> Result<(), CoreError> {
         let account = new.list().account;
+        // What the old identity was sent is not for the new one to ask for.
+        step.tx.forget_sent_to(&old.account)?;
         step.tx.unseal_lanes(&old.account)?;
         step.tx.forget_sessions(&old.account)?;
         self.sessions.forget(&old.account);

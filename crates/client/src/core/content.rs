@@ -9,7 +9,7 @@ use sotto_proto::{
 
 use super::{
     Core, CoreError, Step,
-    lists::{Sought, list_ref},
+    lists::{FORK, Sought, list_ref},
     receive::reference,
 };
 use crate::{
@@ -132,8 +132,8 @@ impl Core {
             }
         } else if content.sender_list.number == known.number && content.sender_list.hash != known.hash {
             let alarm = format!(
-                "{0} has another device list than the server serves for {0}, under one number: the server or somebody \
-                 with {0}'s key is lying. Compare the safety number",
+                "{0} has another device list than the server serves for {0}, {FORK}: the server or somebody with {0}'s \
+                 key is lying. Compare the safety number",
                 contact.username
             );
             if contact.alarm.as_ref() != Some(&alarm) {
@@ -293,7 +293,7 @@ impl Core {
             let again = Body::Resent { failed: *failed, kind, body };
             tell(step, contact.account, device, &again, Some((said.message, said.sent_ms)))?;
         }
-        if !gone.is_empty() {
+        if !gone.is_empty() && !step.tx.tells(&contact.account, &device, kind::GONE)? {
             tell(step, contact.account, device, &Body::Gone(gone), None)?;
         }
         Ok(())

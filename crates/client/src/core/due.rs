@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sotto_proto::{
     AccountId, DeviceId,
-    content::Body,
+    content::{Body, kind},
     envelope::BodyHash,
     frame::{ClientFrame, QuerySubmission},
     limits::{DAY_MS, MAX_HASHES_PER_REQUEST, OUTBOX_LIFETIME_MS},
@@ -44,8 +44,9 @@ impl Core {
     /// Receipts leave together: one envelope names many messages.
     pub(super) fn queue_receipts(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
         for (account, device) in step.tx.receipt_devices()? {
-            if self.lanes.get(&(account, false)).is_some_and(|lane| lane.in_flight) {
-                // What comes until then goes into the same envelope.
+            if step.tx.tells(&account, &device, kind::DELIVERED)? {
+                // One envelope at a time: what comes until it has left goes into the next one. A device that never reads
+                // its mailbox costs one envelope here, not one a message.
                 continue;
             }
             let limit = u32::try_from(MAX_HASHES_PER_REQUEST).unwrap_or(u32::MAX);

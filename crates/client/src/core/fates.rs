@@ -7,7 +7,7 @@ use sotto_proto::{
     limits::{FATE_MARGIN_MS, MAX_FATES_PER_QUERY, RETENTION_MS},
 };
 
-use super::{Core, CoreError, Step, requests::Asked};
+use super::{Core, CoreError, RESTORED, Step, requests::Asked};
 use crate::{
     api::{Event, Fate, MessageFate},
     store::{NewEntry, Tx},
@@ -25,7 +25,9 @@ impl Core {
         let tags: Vec<FateTag> =
             step.tx.open_fates(since_ms, after, limit)?.into_iter().map(|fate| fate.tag).collect();
         if tags.is_empty() {
-            self.restored = false;
+            if std::mem::take(&mut self.restored) {
+                step.tx.set_number(RESTORED, 0)?;
+            }
         } else {
             let frame = ClientFrame::QueryFates(QueryFates { tags: tags.clone() });
             self.send(step, Asked::Fates { tags }, frame);
@@ -55,6 +57,9 @@ impl Core {
     fn lost_in_restore(&mut self, step: &mut Step<'_, '_>, tag: &FateTag) -> Result<(), CoreError> {
         let Some(fate) = step.tx.fate_by_tag(tag)? else { return Ok(()) };
         let Some(said) = step.tx.sent_message(&fate.message)? else { return Ok(()) };
+        if step.tx.waits_for(&fate.message, &fate.device)? {
+            return Ok(());
+        }
         let (kind, body) = if fate.account == self.me.account && said.conversation != self.me.account {
             let place = sotto_proto::content::Place::Account(said.conversation);
             let body = sotto_proto::content::Body::SyncSent { place, kind: said.kind, body: said.body };

@@ -10,11 +10,14 @@ use sotto_proto::{
     prekey::{PrekeyCounts, PrekeyUpload},
 };
 
-use super::{Core, CoreError, Step, requests::Asked};
+use super::{Core, CoreError, Step, receive::count_nobodys, requests::Asked};
 use crate::store::{PrekeySlot, StoreError};
 
 /// The name of the number in `meta` that says when the daily work was last done, Unix milliseconds.
 const UPKEEP: &str = "upkeep";
+
+/// Between two uploads of prekeys, at least, milliseconds.
+const REFILL_AFTER_MS: u64 = 60_000;
 
 /// How long private keys and what was sent are kept after they are out of use.
 const KEPT_MS: u64 = RETENTION_MS + RETENTION_MARGIN_MS;
@@ -29,7 +32,9 @@ impl Core {
         counts: &PrekeyCounts,
         refill: bool,
     ) -> Result<(), CoreError> {
-        if !refill {
+        // A server that says again and again that nothing is left must not make this device work without end.
+        if !refill || (self.refilled_ms > 0 && step.now_ms.saturating_sub(self.refilled_ms) < REFILL_AFTER_MS)
+        {
             return Ok(());
         }
         let mut upload = PrekeyUpload::default();
@@ -46,6 +51,7 @@ impl Core {
         }
         self.new_one_time_keys(step, counts, &mut upload)?;
         if upload != PrekeyUpload::default() {
+            self.refilled_ms = step.now_ms;
             self.send(step, Asked::Publish, ClientFrame::PublishKeys(PublishKeys { upload }));
         }
         Ok(())
@@ -117,6 +123,8 @@ impl Core {
         let before_ms = step.now_ms.saturating_sub(KEPT_MS);
         step.tx.wipe_prekeys(before_ms, step.now_ms.saturating_sub(PREKEY_LIFETIME_MS + KEPT_MS))?;
         step.tx.forget_sent_bodies(before_ms)?;
+        let dropped = step.tx.forget_held(before_ms)?;
+        count_nobodys(step, dropped)?;
         for (account, device) in step.tx.session_devices()? {
             let sessions = self.sessions.with(step.tx, account, device)?;
             let pruned = sessions.prune(step.now_ms, RETENTION_MS);

@@ -8,7 +8,7 @@ use sotto_proto::{
     },
 };
 
-use super::{Core, CoreError, Output, Step, requests::Asked};
+use super::{Core, CoreError, Output, RESTORED, Step, requests::Asked};
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event, Fate},
     store::{Cursor, ServerPin},
@@ -228,16 +228,18 @@ impl Core {
     ) -> Result<Option<Cursor>, CoreError> {
         let fresh = Cursor { incarnation: mailbox.incarnation, number: QueueNumber(0) };
         let cursor = match step.tx.cursor()? {
-            None => fresh,
+            None if mailbox.acked == QueueNumber(0) => fresh,
             Some(cursor) if cursor.incarnation != mailbox.incarnation => {
                 step.warn(
                     "the server's data was restored from a backup: the mailbox is read from its start, and what \
                      became of earlier messages is asked again",
                 );
                 self.restored = true;
+                step.tx.set_number(RESTORED, 1)?;
                 fresh
             }
-            Some(cursor) if cursor.number < mailbox.acked => {
+            Some(cursor) if cursor.number >= mailbox.acked => cursor,
+            _ => {
                 let error = ClientError::new(
                     ErrorKind::LocalStore,
                     "this profile is an old copy: the server has seen a newer state of it. Nothing is sent from it",
@@ -246,7 +248,6 @@ impl Core {
                 self.close(step, error, false);
                 return Ok(None);
             }
-            Some(cursor) => cursor,
         };
         step.tx.set_cursor(&cursor)?;
         Ok(Some(cursor))
@@ -296,6 +297,7 @@ impl Core {
     ) -> Result<(), CoreError> {
         let told = self.translate(error);
         match asked {
+            Asked::Attach if error.code == ErrorCode::INCARNATION => self.close(step, told, true),
             Asked::Hello | Asked::Login | Asked::Attach => {
                 let reconnect = matches!(told.kind, ErrorKind::Limit | ErrorKind::Unreachable);
                 self.close(step, told, reconnect);
@@ -305,6 +307,9 @@ impl Core {
             }
             Asked::Bundles { account, .. } => {
                 self.claiming.remove(&account);
+                if error.code == ErrorCode::UNKNOWN_USER {
+                    return self.doubt(step, account);
+                }
                 self.delay_lanes(step, account, error.retry_after_ms.unwrap_or(5_000));
             }
             Asked::Lists { names, accounts } => self.lookup_failed(step, &names, &accounts, error, &told),
@@ -316,7 +321,17 @@ impl Core {
             Asked::Publish => {
                 step.warn(format!("the server did not take this device's keys: {}", told.message));
             }
-            Asked::Ack | Asked::Counts | Asked::Submission { .. } | Asked::Fates { .. } => {}
+            Asked::Submission { submission } => {
+                let again_ms = step.now_ms.saturating_add(error.retry_after_ms.unwrap_or(5_000));
+                for entry in step.tx.submission_entries(&submission)? {
+                    if let Some(account) = entry.account {
+                        let lane = self.lanes.entry((account, entry.user)).or_default();
+                        lane.in_flight = false;
+                        lane.not_before_ms = again_ms;
+                    }
+                }
+            }
+            Asked::Ack | Asked::Counts | Asked::Fates { .. } => {}
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use sotto_proto::{
     wire::labelled,
 };
 
-use super::{Core, CoreError, Output, Step, receive::count_nobodys, requests::Asked};
+use super::{Core, CoreError, Output, Step, requests::Asked};
 use crate::{
     api::{ClientError, ErrorKind, Fate},
     store::{ContactRecord, PinState},
@@ -27,6 +27,9 @@ pub(crate) enum Sought {
 /// After how long a list may be asked for again on the same connection, milliseconds: a withheld list must not make
 /// this client ask without end.
 const ASK_AGAIN_MS: u64 = 60_000;
+
+/// Marks the alarm that nothing but a newer list settles.
+pub(crate) const FORK: &str = "under one number";
 
 /// The place of a conversation with a name that has not been looked up: no account id, for those are random.
 pub(crate) fn unresolved(username: &Username) -> AccountId {
@@ -119,12 +122,13 @@ impl Core {
         let again_ms = step.now_ms.saturating_add(ASK_AGAIN_MS);
         let sought =
             names.iter().cloned().map(Sought::Name).chain(accounts.iter().copied().map(Sought::Account));
-        for (sought, bytes) in sought.zip(lists) {
+        for (sought, bytes) in sought.zip(lists.iter().chain(std::iter::repeat(&None))) {
             self.lookups.insert(sought.clone(), again_ms);
             let list = match bytes.as_ref().map(|bytes| SignedDeviceList::parse(bytes)).transpose() {
                 Ok(list) => list,
                 Err(error) => {
                     step.warn(format!("the server served a device list that does not hold: {error}"));
+                    self.unanswered(step, &sought);
                     continue;
                 }
             };
@@ -135,12 +139,24 @@ impl Core {
                 (Sought::Account(account), Some(list)) if list.list().account == account => {
                     self.served(step, &list)?;
                 }
-                (_, Some(_)) => step.warn("the server served somebody else's device list"),
+                (sought, Some(_)) => {
+                    step.warn("the server served somebody else's device list");
+                    self.unanswered(step, &sought);
+                }
                 (Sought::Name(name), None) => self.nobody(step, &name)?,
                 (Sought::Account(_), None) => {}
             }
         }
         Ok(())
+    }
+
+    /// What was asked for did not come.
+    fn unanswered(&mut self, step: &mut Step<'_, '_>, sought: &Sought) {
+        if let Sought::Name(name) = sought {
+            let error =
+                ClientError::new(ErrorKind::Unreachable, format!("the server served no list for {name}"));
+            self.answer_waiting(step, name, &Err(error));
+        }
     }
 
     /// There is no such user, says the server.
@@ -151,13 +167,7 @@ impl Core {
             step.tx.remove_entry(entry.entry)?;
             self.settle(step, &entry.message, Fate::UnknownUser, Some("there is no such user"))?;
         }
-        for (identity, held) in step.tx.held_identities()? {
-            if held == *name {
-                // The name that the certificate claims is nobody's: attributed to nobody.
-                let dropped = step.tx.take_held(&identity)?.len();
-                count_nobodys(step, dropped)?;
-            }
-        }
+        self.drop_held(step, name)?;
         if let Some(gone) = step.tx.contact_by_name(name)? {
             step.warn(format!("the server says that there is no user {name} any more"));
             if self.doubted.remove(&gone.account) {
@@ -183,10 +193,17 @@ impl Core {
     ) -> Result<(), CoreError> {
         let says = list.list();
         let name = says.username.clone();
+        if step.tx.contact(&says.account)?.is_some_and(|other| other.username != name) {
+            // An account id belongs to one name: such a list would lead what is meant for one contact to another.
+            step.warn(format!("the server serves somebody else's account as {name}; it is not believed"));
+            let error = ClientError::new(
+                ErrorKind::IdentityChanged,
+                format!("the server's list for {name} is forged"),
+            );
+            self.answer_waiting(step, &name, &Err(error));
+            return Ok(());
+        }
         match step.tx.contact_by_name(&name)? {
-            None if step.tx.contact(&says.account)?.is_some() => {
-                step.warn(format!("the server serves an account that is known under another name as {name}"));
-            }
             None => {
                 step.tx.pin(list, false)?;
                 step.tx.resolve_conversation(&unresolved(&name), &says.account)?;
@@ -221,10 +238,13 @@ impl Core {
         }
         let alarm = match list.follows(&known.list) {
             Ok(()) => {
-                if list.as_bytes() != known.list.as_bytes() {
+                if list.as_bytes() == known.list.as_bytes() {
+                    // The same list again does not settle that there is another one of its number.
+                    known.alarm.clone().filter(|alarm| alarm.contains(FORK))
+                } else {
                     step.tx.update_list(list)?;
+                    None
                 }
-                None
             }
             Err(SuccessionError::Older) => {
                 self.hand_over.insert(known.account);
@@ -233,8 +253,11 @@ impl Core {
                 ))
             }
             Err(SuccessionError::Fork) => Some(format!(
-                "there are two different device lists of {name} with one number; compare the safety number, and ask \
-                 {name} whether all of the account's devices are theirs"
+                "there are two different device lists of {name} {FORK}; compare the safety number, and ask {name} whether \
+                 all of the account's devices are theirs"
+            )),
+            Err(SuccessionError::Recertified) => Some(format!(
+                "the server serves a device list of {name} in which a device has other keys than before; it is not used"
             )),
             Err(SuccessionError::RevocationLost) => Some(format!(
                 "the server serves a device list of {name} in which a removed device is back; it is not used"

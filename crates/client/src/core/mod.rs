@@ -80,6 +80,10 @@ struct Me {
     certificate: SignedCertificate,
 }
 
+/// The name of the number in `meta` that says that the server's data was restored and not everything that it lost has been
+/// seen to.
+const RESTORED: &str = "restored";
+
 /// The client's decisions. See the module's text for the contract.
 pub struct Core {
     me: Me,
@@ -97,6 +101,8 @@ pub struct Core {
     claiming: BTreeSet<AccountId>,
     /// Devices that have published no keys: since when, and when to ask again.
     keyless: BTreeMap<DeviceId, (u64, u64)>,
+    /// Devices with a key that nothing can be sealed to.
+    unusable: BTreeSet<DeviceId>,
     /// Devices whose mailbox refused: when to try again, and after how long the time after that.
     refusing: BTreeMap<DeviceId, (u64, u64)>,
     /// Accounts of which the server has an older list: it goes along with the next Submit.
@@ -111,6 +117,8 @@ pub struct Core {
     drained_due: bool,
     /// Whether the server's data was restored since the last connection.
     restored: bool,
+    /// When this device last made one-time prekeys.
+    refilled_ms: u64,
     /// When the daily work is due.
     upkeep_ms: u64,
 }
@@ -162,13 +170,15 @@ impl Core {
             lookups: BTreeMap::new(),
             claiming: BTreeSet::new(),
             keyless: BTreeMap::new(),
+            unusable: BTreeSet::new(),
             refusing: BTreeMap::new(),
             hand_over: BTreeSet::new(),
             doubted: BTreeSet::new(),
             warned: BTreeSet::new(),
             ack_due: false,
             drained_due: false,
-            restored: false,
+            restored: tx.number(RESTORED)? != 0,
+            refilled_ms: 0,
             upkeep_ms: 0,
         })
     }

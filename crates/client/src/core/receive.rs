@@ -4,8 +4,8 @@
 use sha2::{Digest, Sha256};
 use sotto_crypto::{OpenError, Opening, UnsealError, open_sender};
 use sotto_proto::{
-    AccountId, Envelope, MessageId, QueueNumber, SessionId, Username, envelope::BodyHash,
-    limits::MAILBOX_ENVELOPES, wire::labelled,
+    AccountId, Envelope, MessageId, QueueNumber, SessionId, SignedCertificate, Username, envelope::BodyHash,
+    limits::DAY_MS, wire::labelled,
 };
 
 use super::{Core, CoreError, Step, lists::Sought, sessions::OwnPrekeys};
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Unattributed rows that may wait to be healed: who floods a mailbox with junk gets no more of the screen.
+/// Unattributed rows a day: who floods a mailbox with junk gets no more of the screen.
 const MAX_UNATTRIBUTED: u64 = 100;
 /// Envelopes under way to be asked for again, of one account.
 const MAX_WANTED: u64 = 2_000;
@@ -30,10 +30,53 @@ pub(crate) fn reference(envelope: &Envelope) -> BodyHash {
     BodyHash(Sha256::digest(labelled("sotto v1 envelope", &[&envelope.ephemeral.0])).into())
 }
 
+/// Envelopes that may be held under one name, and the certificates they may come with: far more than honest devices of an
+/// account send before its list is fetched.
+const MAX_HELD_NAME: u64 = 1_000;
+const MAX_HELD_IDENTITIES: u64 = 32;
+/// Envelopes that may be held in all.
+const MAX_HELD: u64 = 10_000;
+
 /// Who sent an envelope, as far as that is known.
-pub(crate) struct Sender<'a> {
-    pub(crate) contact: &'a ContactRecord,
-    pub(crate) opening: Opening,
+struct Sender<'a> {
+    contact: &'a ContactRecord,
+    opening: Opening,
+    revoked: bool,
+}
+
+/// What a pinned contact's lists say of a certificate under the contact's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// In the newest list.
+    Listed,
+    /// Its device was removed.
+    Revoked,
+    /// Signed by the pinned key, and in no list that is known.
+    Missing,
+    /// In the list of another identity that the server now serves for the name.
+    Changed,
+    /// Anything else.
+    Foreign,
+}
+
+impl Standing {
+    fn of(contact: &ContactRecord, signed: &SignedCertificate) -> Self {
+        let certificate = signed.certificate();
+        let list = contact.list.list();
+        let same = contact.account == certificate.account && contact.account_key == certificate.account_key;
+        let new = contact.changed.as_ref();
+        if same && list.device(&certificate.device) == Some(signed) {
+            Self::Listed
+        } else if same && list.revoked(&certificate.device) {
+            Self::Revoked
+        } else if same && list.device(&certificate.device).is_none() {
+            Self::Missing
+        } else if new.is_some_and(|new| new.list().device(&certificate.device) == Some(signed)) {
+            Self::Changed
+        } else {
+            Self::Foreign
+        }
+    }
 }
 
 impl Core {
@@ -59,32 +102,21 @@ impl Core {
         let Ok(opening) = open_sender(&self.me.secret, &envelope) else {
             return self.damaged(step, bytes, stored_ms);
         };
-        let sender = opening.certificate().certificate();
-        let (account, username) = (sender.account, sender.username.clone());
-        let identity = ClaimedIdentity::new(sender);
-        if step.tx.held_count(&identity)? > 0 {
-            // What came first from this sender is shown first.
-            return self.hold(step, &identity, &username, bytes, stored_ms);
-        }
-        match step.tx.contact_by_name(&username)? {
-            Some(contact) if contact.account == account && contact.account_key == sender.account_key => {
-                if contact.list.list().device(&sender.device) == Some(opening.certificate()) {
-                    return self.open_envelope(
-                        step,
-                        &envelope,
-                        Sender { contact: &contact, opening },
-                        stored_ms,
-                    );
-                }
-                if contact.list.list().revoked(&sender.device) {
-                    return self.revoked(step, &envelope, &contact, stored_ms);
-                }
-                // Perhaps a device that was added since: the newest list tells.
-                self.hold(step, &identity, &username, bytes, stored_ms)
+        let username = opening.certificate().certificate().username.clone();
+        let identity = ClaimedIdentity::new(opening.certificate());
+        if step.tx.held_count(&identity)? == 0
+            && let Some(contact) = step.tx.contact_by_name(&username)?
+        {
+            let standing = Standing::of(&contact, opening.certificate());
+            if matches!(standing, Standing::Listed | Standing::Revoked) {
+                let revoked = standing == Standing::Revoked;
+                let sender = Sender { contact: &contact, opening, revoked };
+                return self.open_envelope(step, &envelope, sender, stored_ms);
             }
-            // Unknown, or another identity under a known name: only the list served for the name can tell.
-            _ => self.hold(step, &identity, &username, bytes, stored_ms),
         }
+        // Unknown, or a device that was added since, or another identity under a known name: only the list served for the
+        // name can tell. What came first from a sender is shown first.
+        self.hold(step, &identity, &username, bytes, stored_ms)
     }
 
     fn hold(
@@ -95,12 +127,28 @@ impl Core {
         bytes: &[u8],
         stored_ms: u64,
     ) -> Result<(), CoreError> {
-        if step.tx.held_count(identity)? >= MAILBOX_ENVELOPES {
+        let (envelopes, identities) = step.tx.held_under(username)?;
+        let new = step.tx.held_count(identity)? == 0;
+        let full = envelopes >= MAX_HELD_NAME || (new && identities >= MAX_HELD_IDENTITIES);
+        if full || step.tx.all_held()? >= MAX_HELD {
             return self.damaged(step, bytes, stored_ms);
         }
         step.tx.hold(identity, username, bytes, stored_ms)?;
         self.look_up(step, vec![Sought::Name(username.clone())]);
         Ok(())
+    }
+
+    /// The certificate that the envelopes held for an identity came with.
+    fn held_certificate(
+        &self,
+        step: &Step<'_, '_>,
+        identity: &ClaimedIdentity,
+    ) -> Result<Option<SignedCertificate>, CoreError> {
+        let first = step.tx.first_held(identity)?;
+        Ok(first
+            .and_then(|bytes| Envelope::parse(&bytes).ok())
+            .and_then(|envelope| open_sender(&self.me.secret, &envelope).ok())
+            .map(|opening| opening.certificate().clone()))
     }
 
     /// The list served for a name is known now: envelopes that waited for it are opened, or are nobody's.
@@ -110,59 +158,73 @@ impl Core {
             if held != *name {
                 continue;
             }
-            for (envelope, stored_ms) in step.tx.take_held(&identity)? {
-                self.confirm(step, &contact, &identity, &envelope, stored_ms)?;
+            let Some(certificate) = self.held_certificate(step, &identity)? else { continue };
+            let standing = Standing::of(&contact, &certificate);
+            match standing {
+                // Only the account can make such a certificate: the list that the server serves lacks the device, so a
+                // newer one is raced or withheld. It is asked for again until it comes.
+                Standing::Missing => {
+                    if self.warned.insert(identity) {
+                        step.warn(format!(
+                            "{name} wrote from a device that is not in the device list which the server serves for \
+                             {name}; the messages are shown once it is"
+                        ));
+                    }
+                }
+                // What the name's new identity wrote is shown once the user has accepted it.
+                Standing::Changed => {}
+                // A certificate vouches only for itself: under this name the server serves another key.
+                Standing::Foreign => {
+                    let dropped = step.tx.take_held(&identity)?.len();
+                    step.tx.count_impostor(name)?;
+                    count_nobodys(step, dropped)?;
+                }
+                Standing::Listed | Standing::Revoked => {
+                    for (bytes, stored_ms) in step.tx.take_held(&identity)? {
+                        let revoked = standing == Standing::Revoked;
+                        self.open_held(step, &contact, revoked, &bytes, stored_ms)?;
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    fn confirm(
+    fn open_held(
         &mut self,
         step: &mut Step<'_, '_>,
         contact: &ContactRecord,
-        identity: &ClaimedIdentity,
+        revoked: bool,
         bytes: &[u8],
         stored_ms: u64,
     ) -> Result<(), CoreError> {
         let Ok(envelope) = Envelope::parse(bytes) else { return self.damaged(step, bytes, stored_ms) };
-        let Ok(opening) = open_sender(&self.me.secret, &envelope) else {
-            return self.damaged(step, bytes, stored_ms);
-        };
-        let sender = opening.certificate().certificate();
-        let device = sender.device;
-        if contact.list.list().device(&device) == Some(opening.certificate()) {
-            return self.open_envelope(step, &envelope, Sender { contact, opening }, stored_ms);
-        }
-        let same = contact.account == sender.account && contact.account_key == sender.account_key;
-        if same && contact.list.list().revoked(&device) {
-            return self.revoked(step, &envelope, contact, stored_ms);
-        }
-        if same {
-            // Only the account can make such a certificate: the list that the server serves lacks the device, so a
-            // newer one is raced or withheld. It is asked for again until it comes.
-            step.tx.hold(identity, &contact.username, bytes, stored_ms)?;
-            if self.warned.insert(*identity) {
-                step.warn(format!(
-                    "{0} wrote from a device that is not in the device list which the server serves for {0}; the \
-                     messages are shown once it is",
-                    contact.username
-                ));
+        match open_sender(&self.me.secret, &envelope) {
+            Ok(opening) => {
+                self.open_envelope(step, &envelope, Sender { contact, opening, revoked }, stored_ms)
             }
-            return Ok(());
+            Err(_) => self.damaged(step, bytes, stored_ms),
         }
-        if contact
-            .changed
-            .as_ref()
-            .is_some_and(|new| new.list().device(&device) == Some(opening.certificate()))
-        {
-            // What the name's new identity wrote is shown once the user has accepted it.
-            step.tx.hold(identity, &contact.username, bytes, stored_ms)?;
-            return Ok(());
+    }
+
+    /// There is no such name: what was held under it is nobody's, unless the pinned account itself has certified the
+    /// device; then the server is lying, or was set back, and the list may still come.
+    pub(super) fn drop_held(&mut self, step: &mut Step<'_, '_>, name: &Username) -> Result<(), CoreError> {
+        let pinned = step.tx.contact_by_name(name)?;
+        for (identity, held) in step.tx.held_identities()? {
+            if held != *name {
+                continue;
+            }
+            if let Some(contact) = &pinned
+                && let Some(certificate) = self.held_certificate(step, &identity)?
+                && Standing::of(contact, &certificate) != Standing::Foreign
+            {
+                continue;
+            }
+            let dropped = step.tx.take_held(&identity)?.len();
+            count_nobodys(step, dropped)?;
         }
-        // A certificate vouches only for itself: under this name the server serves another key, or no such device.
-        step.tx.count_impostor(&contact.username)?;
-        count_nobodys(step, 1)
+        Ok(())
     }
 
     fn open_envelope(
@@ -172,7 +234,7 @@ impl Core {
         sender: Sender<'_>,
         stored_ms: u64,
     ) -> Result<(), CoreError> {
-        let Sender { contact, opening } = sender;
+        let Sender { contact, opening, revoked } = sender;
         let device = opening.certificate().certificate().device;
         let Ok(pair) = self.sessions.pair(&self.me.secret, &self.me.certificate, opening.certificate())
         else {
@@ -180,6 +242,7 @@ impl Core {
         };
         let body = match opening.open_body(&pair) {
             Ok(body) => body,
+            Err(_) if revoked => return count_nobodys(step, 1),
             Err(UnsealError::Malformed(error)) => {
                 if step.tx.first_sight(&envelope.body_hash().short())? {
                     let reason = format!("the message is malformed ({error})");
@@ -193,6 +256,9 @@ impl Core {
         };
         if !step.tx.first_sight(&envelope.body_hash().short())? {
             return Ok(());
+        }
+        if revoked {
+            return self.revoked(step, envelope, contact, stored_ms);
         }
         let session = body.session();
         let sessions = self.sessions.with(step.tx, contact.account, device)?;
@@ -251,14 +317,14 @@ impl Core {
     ) -> Result<(), CoreError> {
         count_nobodys(step, 1)?;
         let own = self.me.account;
-        if step.tx.failed_rows(&own)? < MAX_UNATTRIBUTED {
-            let failed = reference(envelope).0;
+        let failed = reference(envelope).0;
+        want(step, contact, device, failed, None)?;
+        if step.tx.failed_rows(&own, step.now_ms.saturating_sub(DAY_MS))? < MAX_UNATTRIBUTED {
             let reason = format!(
                 "a message was damaged on its way, so who sent it cannot be told; {} was asked whether it was theirs",
                 contact.username
             );
             self.failed_row(step, own, own, false, failed, &reason, stored_ms)?;
-            want(step, contact, device, failed, None)?;
         }
         Ok(())
     }
@@ -267,7 +333,7 @@ impl Core {
     fn damaged(&mut self, step: &mut Step<'_, '_>, bytes: &[u8], stored_ms: u64) -> Result<(), CoreError> {
         count_nobodys(step, 1)?;
         let own = self.me.account;
-        if step.tx.failed_rows(&own)? < MAX_UNATTRIBUTED {
+        if step.tx.failed_rows(&own, step.now_ms.saturating_sub(DAY_MS))? < MAX_UNATTRIBUTED {
             let failed = Sha256::digest(bytes).into();
             let reason = "a message was damaged on its way, and who sent it cannot be told";
             self.failed_row(step, own, own, false, failed, reason, stored_ms)?;

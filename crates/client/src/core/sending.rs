@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_bytes::ByteBuf;
-use sotto_crypto::{Purpose, SealError};
+use sotto_crypto::{PeerSessions, Purpose, SealError};
 use sotto_proto::{
     AccountId, DeviceId, FateTag, SessionId, SignedCertificate, SubmissionId,
     content::{Body, Content, ListRef, Place, kind},
     frame::{Bundles, ClaimBundles, ClientFrame, OutgoingEnvelope, Submit, UsedList},
-    limits::{MAX_ENVELOPES_PER_SUBMIT, MAX_PIPELINED},
+    limits::{MAX_DEVICE_LIST, MAX_ENVELOPES_PER_SUBMIT, MAX_FRAME, MAX_PIPELINED},
 };
 
 use super::{
@@ -32,6 +32,10 @@ pub(crate) const LANE_LIMIT: u32 = 10_000;
 const BATCH: usize = 128;
 /// Bytes of envelopes in one Submit, well below a frame: devices that are added on a stale list must still fit.
 const BATCH_BYTES: usize = 600 * 1024;
+/// Bytes of envelopes in one Submit at the most: what is left of a frame holds the lists and the encoding.
+const SUBMIT_BYTES: usize = MAX_FRAME - 2 * MAX_DEVICE_LIST - 1024;
+/// Bytes that an envelope takes in a Submit beside its own.
+const ENVELOPE_OVERHEAD: usize = 64;
 /// After how long a device without published keys is asked again, milliseconds; it has just been added.
 const KEYLESS_AGAIN_MS: u64 = 2_000;
 /// After how long messages go on without such a device.
@@ -191,22 +195,23 @@ impl Core {
         entries: &[Entry],
     ) -> Result<Ready, CoreError> {
         let mut lacking: BTreeMap<(AccountId, bool, bool), BTreeSet<DeviceId>> = BTreeMap::new();
+        let mut waits = false;
         for entry in entries {
             let failed_in = failed_in(step, entry)?;
             let purpose = purpose(entry, &failed_in);
             for target in self.targets(contact, own, entry) {
-                if self.given_up(step, &target.device()) {
+                if self.unusable.contains(&target.device()) {
                     continue;
                 }
+                let given_up = self.given_up(step, &target.device());
                 let sessions = self.sessions.with(step.tx, target.account, target.device())?;
                 if let Some(bundle) = sessions.needs_bundle(purpose, step.now_ms) {
                     let key = (target.account, bundle.one_time, entry.kind == kind::RESEND_REQUEST);
                     lacking.entry(key).or_default().insert(target.device());
+                    // One that was given up is asked for all the same, but nothing waits for it.
+                    waits |= !given_up;
                 }
             }
-        }
-        if lacking.is_empty() {
-            return Ok(Ready::Yes);
         }
         let mut wake_ms = None;
         for ((account, one_time, for_requests), devices) in lacking {
@@ -225,11 +230,14 @@ impl Core {
                 ClientFrame::ClaimBundles(ClaimBundles { account, devices: devices.clone(), one_time });
             self.send(step, Asked::Bundles { account, devices, for_requests }, frame);
         }
-        Ok(Ready::Later(wake_ms))
+        Ok(if waits { Ready::Later(wake_ms) } else { Ready::Yes })
     }
 
     /// Whether messages go on without a device: it stands in its account's list but has published no keys for a while.
     fn given_up(&self, step: &Step<'_, '_>, device: &DeviceId) -> bool {
+        if self.unusable.contains(device) {
+            return true;
+        }
         self.keyless
             .get(device)
             .is_some_and(|(since_ms, _)| step.now_ms.saturating_sub(*since_ms) > KEYLESS_GIVE_UP_MS)
@@ -272,8 +280,9 @@ impl Core {
                 }
             }
         }
-        let again_ms = step.now_ms.saturating_add(KEYLESS_AGAIN_MS);
         for device in bundles.missing.into_iter().chain(bad).filter(|device| asked.contains(device)) {
+            let after_ms = if self.given_up(step, &device) { KEYLESS_GIVE_UP_MS } else { KEYLESS_AGAIN_MS };
+            let again_ms = step.now_ms.saturating_add(after_ms);
             let since_ms = self.keyless.get(&device).map_or(step.now_ms, |(since_ms, _)| *since_ms);
             self.keyless.insert(device, (since_ms, again_ms));
         }
@@ -312,11 +321,21 @@ impl Core {
             if count > 0 && (count + targets.len() > MAX_ENVELOPES_PER_SUBMIT || bytes > BATCH_BYTES) {
                 break;
             }
-            for target in &targets {
-                if self.given_up(step, &target.device()) {
-                    continue;
+            let usable: Vec<&Target> =
+                targets.iter().filter(|target| !self.given_up(step, &target.device())).collect();
+            if !usable.iter().any(|target| target.account == contact.account) {
+                // Nobody who is meant could read it; one's own devices alone make no message.
+                break;
+            }
+            for target in usable {
+                match self.seal_copy(step, contact, own, entry, target)? {
+                    Some(length) => bytes += length,
+                    None => {
+                        // All of its devices or none, so that none is left out.
+                        step.tx.unseal(entry.entry)?;
+                        return Ok(());
+                    }
                 }
-                bytes += self.seal_copy(step, contact, own, entry, target)?;
                 count += 1;
             }
             step.tx.set_submission(entry.entry, Some(submission))?;
@@ -324,7 +343,7 @@ impl Core {
         Ok(())
     }
 
-    /// Seals one entry for one device; answers the envelope's length.
+    /// Seals one entry for one device; answers the envelope's length, or `None` if that cannot be done now.
     fn seal_copy(
         &mut self,
         step: &mut Step<'_, '_>,
@@ -332,17 +351,18 @@ impl Core {
         own: &ContactRecord,
         entry: &Entry,
         target: &Target,
-    ) -> Result<usize, CoreError> {
+    ) -> Result<Option<usize>, CoreError> {
         let device = target.device();
         let sync = target.account == own.account && contact.account != own.account;
         let list = if target.account == own.account { own } else { contact };
         let content =
             content_of(entry, target.account, sync.then_some(contact.account), list_ref(&own.list), list);
         let bytes = content.encode().map_err(|error| CoreError::Bug(format!("content: {error}")))?;
-        let pair = self
-            .sessions
-            .pair(&self.me.secret, &self.me.certificate, &target.certificate)
-            .map_err(|error| CoreError::Bug(format!("{}: {error}", contact.username)))?;
+        let Ok(pair) = self.sessions.pair(&self.me.secret, &self.me.certificate, &target.certificate) else {
+            // Its owner has made a key that nothing can be sealed to: their device goes without.
+            self.unusable.insert(device);
+            return Ok(None);
+        };
         let failed_in = failed_in(step, entry)?;
         let purpose = purpose(entry, &failed_in);
         let sessions = self.sessions.with(step.tx, target.account, device)?;
@@ -352,9 +372,14 @@ impl Core {
                 // Condemned, the session is replaced by a new handshake at the next try.
                 let condemned = sessions.condemn(session, SessionId([0; 16]));
                 self.sessions.replace(target.account, device, condemned);
-                return Ok(0);
+                return Ok(None);
             }
-            Err(SealError::NeedsBundle(_)) => return Ok(0),
+            Err(SealError::NeedsBundle(_)) => return Ok(None),
+            Err(SealError::WrongPair) => {
+                // The sessions are of another certificate of that device: they are of no use any more.
+                self.sessions.replace(target.account, device, PeerSessions::new());
+                return Ok(None);
+            }
             Err(error) => return Err(CoreError::Bug(format!("sealing: {error}"))),
         };
         let named = reference(&sealed.envelope).0;
@@ -376,6 +401,7 @@ impl Core {
         let length = copy.envelope.len();
         step.tx.add_copy(entry.entry, &copy)?;
         self.sessions.replace(target.account, device, sealed.next);
+        let length = Some(length);
         if is_message(entry.kind) || matches!(entry.kind, kind::RESENT | kind::SYNC_SENT) {
             let sent = SentBody {
                 account: target.account,
@@ -425,7 +451,9 @@ impl Core {
                 return Ok(wake_ms);
             }
             for (entry, target) in &missing {
-                self.seal_copy(step, contact, own, entry, target)?;
+                if self.seal_copy(step, contact, own, entry, target)?.is_none() {
+                    return Ok(Some(self.delay(step, (contact.account, user))));
+                }
             }
             // Another Submit than before, so another id: under the old one the server may have an answer that does not
             // cover the new devices. What it has stored already is dropped by its recipients as a duplicate.
@@ -446,14 +474,28 @@ impl Core {
         user: bool,
         submission: SubmissionId,
     ) -> Result<(), CoreError> {
-        let mut envelopes = Vec::new();
+        let mut submission = submission;
+        let mut envelopes: Vec<OutgoingEnvelope> = Vec::new();
+        let (mut bytes, mut rest) = (0, None);
         for entry in step.tx.submission_entries(&submission)? {
             let copies = step.tx.copies(entry.entry)?;
             if copies.is_empty() {
                 // No device could be sealed to yet: fresh again.
                 step.tx.set_submission(entry.entry, None)?;
             }
-            for copy in copies.into_iter().filter(|copy| copy.refused.is_none()) {
+            let copies: Vec<Copy> = copies.into_iter().filter(|copy| copy.refused.is_none()).collect();
+            let length: usize = copies.iter().map(|copy| copy.envelope.len() + ENVELOPE_OVERHEAD).sum();
+            let full =
+                envelopes.len() + copies.len() > MAX_ENVELOPES_PER_SUBMIT || bytes + length > SUBMIT_BYTES;
+            if rest.is_none() && full && !envelopes.is_empty() {
+                rest = Some(SubmissionId(step.random()));
+            }
+            if let Some(rest) = &rest {
+                step.tx.set_submission(entry.entry, Some(rest))?;
+                continue;
+            }
+            bytes += length;
+            for copy in copies {
                 envelopes.push(OutgoingEnvelope {
                     account: copy.account,
                     device: copy.device,
@@ -469,8 +511,14 @@ impl Core {
                 step.tx.set_submission(entry.entry, None)?;
                 self.refresh_fate(step, &entry.message, false)?;
             }
-            self.lanes.entry(lane).or_default().not_before_ms = step.now_ms.saturating_add(KEYLESS_AGAIN_MS);
+            self.delay(step, lane);
             return Ok(());
+        }
+        if rest.is_some() {
+            // It may have been sent before with what follows now: a Submit that holds less has another id.
+            let renamed = SubmissionId(step.random());
+            step.tx.rename_submission(&submission, &renamed)?;
+            submission = renamed;
         }
         let mut lists = vec![self.used_list(own)];
         if contact.account != own.account {
@@ -480,6 +528,13 @@ impl Core {
         let frame = ClientFrame::Submit(Submit { submission, lists, envelopes });
         self.send(step, Asked::Submit { lane, submission }, frame);
         Ok(())
+    }
+
+    /// Lets a lane wait for a moment; answers until when.
+    fn delay(&mut self, step: &Step<'_, '_>, lane: (AccountId, bool)) -> u64 {
+        let until_ms = step.now_ms.saturating_add(KEYLESS_AGAIN_MS);
+        self.lanes.entry(lane).or_default().not_before_ms = until_ms;
+        until_ms
     }
 
     fn used_list(&self, contact: &ContactRecord) -> UsedList {

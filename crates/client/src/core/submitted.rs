@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sotto_proto::{
     AccountId, SignedDeviceList, SubmissionId,
     frame::{ErrorCode, ErrorReply, Outcome, Refusal, StaleDevices, Submitted},
+    limits::OUTBOX_LIFETIME_MS,
 };
 
 use super::{Core, CoreError, Step, content::is_message, lists::Sought};
@@ -90,7 +91,7 @@ impl Core {
     }
 
     /// The server does not know a contact's account any more: nothing is sent to it before the name was looked up.
-    fn doubt(&mut self, step: &mut Step<'_, '_>, account: AccountId) -> Result<(), CoreError> {
+    pub(super) fn doubt(&mut self, step: &mut Step<'_, '_>, account: AccountId) -> Result<(), CoreError> {
         if self.doubted.insert(account)
             && let Some(contact) = step.tx.contact(&account)?
         {
@@ -105,7 +106,15 @@ impl Core {
         entry: &Entry,
         connected: bool,
     ) -> Result<(), CoreError> {
-        if step.tx.copies(entry.entry)?.is_empty() {
+        let done = step.tx.copies(entry.entry)?.is_empty();
+        let missed = match entry.account {
+            Some(account) if entry.user => !step.tx.reached(&entry.message, &account)?,
+            _ => false,
+        };
+        if done && missed {
+            // Only one's own devices have it: it is no message yet.
+            step.tx.unseal(entry.entry)?;
+        } else if done {
             step.tx.remove_entry(entry.entry)?;
         } else {
             step.tx.set_submission(entry.entry, None)?;
@@ -125,13 +134,21 @@ impl Core {
         let renamed = SubmissionId(step.random());
         step.tx.rename_submission(submission, &renamed)?;
         let mut news = BTreeSet::new();
+        let contact = step.tx.contact(&lane.0)?.map(|contact| contact.username);
         for bytes in &stale.lists {
             match SignedDeviceList::parse(bytes) {
+                Ok(list)
+                    if list.list().account != self.me.account
+                        && contact.as_ref().is_some_and(|name| *name != list.list().username) =>
+                {
+                    step.warn("the server named a device list that has nothing to do with the message");
+                }
                 Ok(list) => {
-                    let before = step.tx.contact(&list.list().account)?.map(|known| known.list.hash());
+                    let account = list.list().account;
+                    let before = step.tx.contact(&account)?.map(|known| known.list.hash());
                     self.served(step, &list)?;
-                    if before != Some(list.hash()) {
-                        news.insert(list.list().account);
+                    if before != step.tx.contact(&account)?.map(|known| known.list.hash()) {
+                        news.insert(account);
                     }
                 }
                 Err(error) => {
@@ -200,7 +217,9 @@ impl Core {
             }
         }
         if submitted.is_none() {
-            for entry in &entries {
+            // Only what is old itself; the rest of the Submit is sent.
+            let before_ms = step.now_ms.saturating_sub(OUTBOX_LIFETIME_MS);
+            for entry in entries.iter().filter(|entry| entry.created_ms < before_ms) {
                 self.expire_entry(step, entry)?;
             }
         }

@@ -105,10 +105,7 @@ impl Tx<'_> {
     /// Pins a name to what its list says, in place of any earlier pin of that name.
     pub fn pin(&self, list: &SignedDeviceList, compared: bool) -> Result<(), StoreError> {
         let says = list.list();
-        self.run(
-            "DELETE FROM contact WHERE username = ?1 OR account = ?2",
-            params![says.username.as_str(), says.account.0],
-        )?;
+        self.run("DELETE FROM contact WHERE username = ?1", params![says.username.as_str()])?;
         self.run(
             "INSERT INTO contact (account, username, account_key, list, list_number, compared)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

@@ -189,7 +189,10 @@ impl Tx<'_> {
 
     /// The user that a message was written to is known now: its rows move to the account's conversation.
     pub fn resolve_conversation(&self, from: &AccountId, to: &AccountId) -> Result<(), StoreError> {
-        self.run("UPDATE message SET conversation = ?2 WHERE conversation = ?1", params![from.0, to.0])?;
+        self.run(
+            "UPDATE OR IGNORE message SET conversation = ?2 WHERE conversation = ?1",
+            params![from.0, to.0],
+        )?;
         Ok(())
     }
 
@@ -252,11 +255,11 @@ impl Tx<'_> {
         self.count("SELECT count(*) FROM message WHERE conversation = ?1", params![account.0])
     }
 
-    /// Rows that cannot be attributed to anybody, and wait to be healed.
-    pub fn failed_rows(&self, conversation: &AccountId) -> Result<u64, StoreError> {
+    /// Rows of a conversation since a time that cannot be read.
+    pub fn failed_rows(&self, conversation: &AccountId, since_ms: u64) -> Result<u64, StoreError> {
         self.count(
-            "SELECT count(*) FROM message WHERE conversation = ?1 AND problem IS NOT NULL",
-            params![conversation.0],
+            "SELECT count(*) FROM message WHERE conversation = ?1 AND problem IS NOT NULL AND received_ms >= ?2",
+            params![conversation.0, signed(since_ms)],
         )
     }
 

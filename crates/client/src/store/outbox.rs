@@ -247,6 +247,23 @@ impl Tx<'_> {
         self.count("SELECT count(*) FROM outbox WHERE account = ?1 AND user = 1", params![account.0])
     }
 
+    /// How many messages of the user's wait in all.
+    pub fn waiting_messages(&self) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM outbox WHERE user = 1", [])
+    }
+
+    /// Whether something of a kind waits to be told to a device.
+    pub fn tells(&self, account: &AccountId, device: &DeviceId, kind: u16) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM outbox WHERE account = ?1 AND user = 0 AND device = ?2 AND kind = ?3";
+        Ok(self.count(sql, params![account.0, device.0, kind])? > 0)
+    }
+
+    /// Whether a message waits for one device by itself.
+    pub fn waits_for(&self, message: &MessageId, device: &DeviceId) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM outbox WHERE message = ?1 AND user = 0 AND device = ?2";
+        Ok(self.count(sql, params![message.0, device.0])? > 0)
+    }
+
     /// How many entries wait in all.
     pub fn outbox_length(&self) -> Result<u64, StoreError> {
         self.count("SELECT count(*) FROM outbox", [])

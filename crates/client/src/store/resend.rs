@@ -2,10 +2,7 @@
 //! to ask for, receipts to send, and envelopes whose sender is not confirmed yet.
 
 use rusqlite::{Row, params};
-use sha2::{Digest, Sha256};
-use sotto_proto::{
-    AccountId, Certificate, DeviceId, MessageId, SessionId, Username, limits::DAY_MS, wire::labelled,
-};
+use sotto_proto::{AccountId, DeviceId, MessageId, SessionId, SignedCertificate, Username, limits::DAY_MS};
 
 use super::{StoreError, Tx, array, column, signed, time};
 
@@ -37,16 +34,15 @@ pub struct WantedBody {
     pub session: Option<SessionId>,
 }
 
-/// Everything that a certificate claims and its signature proves: name, account id, account key, device.
+/// Which certificate an envelope came with: SHA-256 of its bytes, signature included. So nobody can put their own envelopes
+/// among somebody else's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClaimedIdentity(pub [u8; 32]);
 
 impl ClaimedIdentity {
-    /// SHA-256 over the four.
-    pub fn new(certificate: &Certificate) -> Self {
-        let Certificate { username, account, account_key, device, .. } = certificate;
-        let parts: [&[u8]; 4] = [username.as_str().as_bytes(), &account.0, &account_key.0, &device.0];
-        Self(Sha256::digest(labelled("sotto v1 claimed identity", &parts)).into())
+    /// Of a certificate.
+    pub fn new(certificate: &SignedCertificate) -> Self {
+        Self(certificate.hash())
     }
 }
 
@@ -109,6 +105,17 @@ impl Tx<'_> {
                 })
             },
         )
+    }
+
+    /// Forgets what was sent to an account whose identity changed: bodies, what devices were to be told, and the tags of
+    /// copies that nothing more will come of.
+    pub fn forget_sent_to(&self, account: &AccountId) -> Result<(), StoreError> {
+        self.run("DELETE FROM sent_body WHERE account = ?1", params![account.0])?;
+        self.run("DELETE FROM outbox WHERE account = ?1 AND user = 0", params![account.0])?;
+        self.run("DELETE FROM receipt WHERE account = ?1", params![account.0])?;
+        self.run("DELETE FROM wanted_body WHERE account = ?1", params![account.0])?;
+        self.run("DELETE FROM fate WHERE account = ?1 AND state IN ('stored', 'taken')", params![account.0])?;
+        Ok(())
     }
 
     /// Forgets bodies that were sent before a time.
@@ -257,6 +264,30 @@ impl Tx<'_> {
                 Ok((identity, name))
             })
             .collect()
+    }
+
+    /// The first envelope held for an identity.
+    pub fn first_held(&self, identity: &ClaimedIdentity) -> Result<Option<Vec<u8>>, StoreError> {
+        self.one(
+            "SELECT envelope FROM held_envelope WHERE identity = ?1 ORDER BY number LIMIT 1",
+            params![identity.0],
+            |row| column(row, 0),
+        )
+    }
+
+    /// How many envelopes are held under a name, and of how many certificates.
+    pub fn held_under(&self, username: &Username) -> Result<(u64, u64), StoreError> {
+        let counts = self.one(
+            "SELECT count(*), count(DISTINCT identity) FROM held_envelope WHERE username = ?1",
+            params![username.as_str()],
+            |row| Ok((time(row, 0)?, time(row, 1)?)),
+        )?;
+        Ok(counts.unwrap_or_default())
+    }
+
+    /// Forgets envelopes that were stored before a time; answers how many.
+    pub fn forget_held(&self, before_ms: u64) -> Result<usize, StoreError> {
+        self.run("DELETE FROM held_envelope WHERE stored_ms < ?1", params![signed(before_ms)])
     }
 
     /// Takes out the envelopes held for an identity, in order: bytes, and when the server stored them.

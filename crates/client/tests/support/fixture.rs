@@ -88,7 +88,7 @@ pub fn fill(store: &mut LocalStore) -> Result<(), StoreError> {
         tx.add_receipt(&contact(), &device(), &message(1))?;
         let name = "bob".parse().expect("name");
         let (theirs, _) = list("bob", contact(), device(), 9);
-        let identity = ClaimedIdentity::new(theirs.list().devices[0].certificate());
+        let identity = ClaimedIdentity::new(&theirs.list().devices[0]);
         tx.hold(&identity, &name, b"an envelope", NOW_MS)
     })
 }

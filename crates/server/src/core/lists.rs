@@ -169,9 +169,10 @@ pub(super) fn check_successor(known: &Known, bytes: &[u8], now_ms: u64) -> Resul
     list.follows(&known.list).map_err(|error| {
         let code = match error {
             SuccessionError::Identity => ErrorCode::BAD_KEYS,
-            SuccessionError::Older | SuccessionError::Fork | SuccessionError::RevocationLost => {
-                ErrorCode::CONFLICT
-            }
+            SuccessionError::Older
+            | SuccessionError::Fork
+            | SuccessionError::RevocationLost
+            | SuccessionError::Recertified => ErrorCode::CONFLICT,
         };
         (code, error.to_string().into())
     })?;
