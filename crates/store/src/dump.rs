@@ -282,7 +282,7 @@ pub fn import(path: &Path, folder: &Path, config: &StoreConfig) -> Result<Summar
         rows(path, |role, key, value| insert(&database, &files, role, key, value))?;
         files.sync()?;
         prekeys::remove_one_time(&database.trees.prekey)?;
-        database.renew_salt()?;
+        database.begin_anew()?;
         database.sync()
     })?;
     folder.finish(generation)?;

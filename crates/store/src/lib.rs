@@ -17,7 +17,7 @@ mod store;
 pub use account::{AccountRecord, CreateOutcome, NewAccount, ReplaceOutcome};
 pub use config::StoreConfig;
 pub use error::StoreError;
-pub use mailbox::{Appended, Delivery, NewEnvelope, Submission, SubmissionKey, Usage};
+pub use mailbox::{AckOutcome, Appended, Delivery, NewEnvelope, Submission, SubmissionKey, Usage};
 pub use memory::MemoryStore;
 pub use sled::SledStore;
 pub use store::{Pending, Promise, Store};

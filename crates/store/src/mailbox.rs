@@ -65,6 +65,17 @@ pub struct Delivery {
     pub envelope: Vec<u8>,
 }
 
+/// What came of an ack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// Everything up to there is gone; these are the fate tags of what was removed by this call.
+    Removed(Vec<FateTag>),
+    /// The number is above the last one that was ever given, so the reader has read from a newer state of this store,
+    /// which is an old copy. Nothing was removed. The mailbox has a new incarnation, in which nothing is acked: its
+    /// reader starts from the front.
+    BegunAnew,
+}
+
 /// Counts and sizes, for the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {

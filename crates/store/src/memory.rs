@@ -14,7 +14,7 @@ use sotto_proto::{
 };
 
 use crate::{
-    AccountRecord, Appended, CreateOutcome, Delivery, NewAccount, Pending, ReplaceOutcome, Store,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, NewAccount, Pending, ReplaceOutcome, Store,
     StoreConfig, StoreError, Submission, SubmissionKey, Usage,
     quota::{Admission, Load},
 };
@@ -50,6 +50,8 @@ struct Device {
     queue: u64,
     acked: u64,
     lost_through: u64,
+    /// The counter's state when the incarnation began, 0 in the first.
+    begun: u64,
     load: Load,
     envelopes: BTreeMap<u64, Waiting>,
     prekeys: Prekeys,
@@ -153,7 +155,9 @@ impl MemoryStore {
     pub fn restored(&self) {
         let mut state = self.lock();
         state.restores += 1;
+        let last_number = state.last_number;
         for device in state.devices.values_mut() {
+            device.begun = last_number;
             device.prekeys.one_time.clear();
             device.prekeys.one_time_kem.clear();
         }
@@ -183,6 +187,7 @@ impl State {
             queue,
             acked: 0,
             lost_through: 0,
+            begun: 0,
             load: Load::default(),
             envelopes: BTreeMap::new(),
             prekeys: Prekeys::default(),
@@ -300,12 +305,17 @@ impl State {
         Appended { submitted, numbers }
     }
 
-    fn ack(&mut self, device: DeviceId, through: u64) -> Vec<FateTag> {
+    fn ack(&mut self, device: DeviceId, through: u64) -> AckOutcome {
         let last_number = self.last_number;
-        let Some(mailbox) = self.devices.get_mut(&device) else { return Vec::new() };
-        let through = through.min(last_number);
+        let Some(mailbox) = self.devices.get_mut(&device) else { return AckOutcome::Removed(Vec::new()) };
+        if through > last_number {
+            mailbox.begun = last_number + 1;
+            mailbox.lost_through = 0;
+            self.last_number += 1;
+            return AckOutcome::BegunAnew;
+        }
         if through <= mailbox.acked {
-            return Vec::new();
+            return AckOutcome::Removed(Vec::new());
         }
         mailbox.acked = through;
         let later = mailbox.envelopes.split_off(&through.saturating_add(1));
@@ -317,7 +327,7 @@ impl State {
         for (number, waiting) in taken {
             self.mark(waiting.tag, number, FateState::Taken);
         }
-        tags
+        AckOutcome::Removed(tags)
     }
 
     fn expire(&mut self, now_ms: u64) -> usize {
@@ -442,8 +452,8 @@ impl Store for MemoryStore {
         self.with(|state| {
             let restores = state.restores;
             Ok(state.devices.get(&device).map(|mailbox| MailboxState {
-                incarnation: incarnation(restores, mailbox.queue),
-                acked: QueueNumber(mailbox.acked),
+                incarnation: incarnation([restores, mailbox.queue, mailbox.begun]),
+                acked: QueueNumber(if mailbox.acked > mailbox.begun { mailbox.acked } else { 0 }),
                 lost_through: QueueNumber(mailbox.lost_through),
             }))
         })
@@ -469,7 +479,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn ack(&self, device: DeviceId, through: QueueNumber) -> Pending<Vec<FateTag>> {
+    fn ack(&self, device: DeviceId, through: QueueNumber) -> Pending<AckOutcome> {
         self.with(|state| Ok(state.ack(device, through.0)))
     }
 
@@ -502,10 +512,11 @@ impl Store for MemoryStore {
     }
 }
 
-fn incarnation(restores: u64, queue: u64) -> Incarnation {
+fn incarnation(of: [u64; 3]) -> Incarnation {
     let mut hash = Sha256::new();
-    hash.update(restores.to_be_bytes());
-    hash.update(queue.to_be_bytes());
+    for number in of {
+        hash.update(number.to_be_bytes());
+    }
     let mut bytes = [0; Incarnation::LENGTH];
     for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
         *to = from;

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::{
     account::{AccountRecord, CreateOutcome, NewAccount, ReplaceOutcome},
     error::StoreError,
-    mailbox::{Appended, Delivery, Submission, SubmissionKey, Usage},
+    mailbox::{AckOutcome, Appended, Delivery, Submission, SubmissionKey, Usage},
 };
 
 /// What an operation will come to. The operation was enqueued when the method was called, so effects happen in the
@@ -108,16 +108,16 @@ pub trait Store: Send + Sync + 'static {
     /// The answer to an earlier submission.
     fn submission(&self, key: SubmissionKey) -> Pending<Option<Submitted>>;
 
-    /// The mailbox of a device, `None` if it has none.
+    /// The mailbox of a device, `None` if it has none. `acked` is what was acked in this incarnation.
     fn mailbox(&self, device: DeviceId) -> Pending<Option<MailboxState>>;
 
     /// Envelopes after a number, in order, until `max_bytes` are reached (at least one, if there is one). Only what is
     /// on stable storage.
     fn read(&self, device: DeviceId, after: QueueNumber, max_bytes: usize) -> Pending<Vec<Delivery>>;
 
-    /// Everything up to `through` is on the reader's disk: removes it, and answers the fate tags removed. Cumulative;
-    /// a lower number than before changes nothing.
-    fn ack(&self, device: DeviceId, through: QueueNumber) -> Pending<Vec<FateTag>>;
+    /// Everything up to `through` is on the reader's disk: removes it. Cumulative; a lower number than before changes
+    /// nothing, one that was never given begins the mailbox anew.
+    fn ack(&self, device: DeviceId, through: QueueNumber) -> Pending<AckOutcome>;
 
     /// What became of envelopes, in order.
     fn fates(&self, tags: Vec<FateTag>) -> Pending<Vec<FateState>>;

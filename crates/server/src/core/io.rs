@@ -8,8 +8,8 @@ use sotto_proto::{
     prekey::{PrekeyBundle, PrekeyCounts, PrekeyUpload},
 };
 use sotto_store::{
-    AccountRecord, Appended, CreateOutcome, Delivery, NewAccount, ReplaceOutcome, StoreError, Submission,
-    SubmissionKey,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, NewAccount, ReplaceOutcome, StoreError,
+    Submission, SubmissionKey,
 };
 
 use super::{config::CoreConfig, event::Event, operator::Roster};
@@ -252,7 +252,7 @@ pub enum StoreReply {
     /// To `Read`.
     Deliveries(Vec<Delivery>),
     /// To `Ack`.
-    Acked(Vec<FateTag>),
+    Acked(AckOutcome),
     /// To `Fates`.
     Fates(Vec<FateState>),
     /// To `Expire`.

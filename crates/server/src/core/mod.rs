@@ -282,14 +282,16 @@ impl Core {
             (Step::Append { ticket, outline, planned }, StoreReply::Appended(appended)) => {
                 self.appended(ticket, &outline, planned, appended);
             }
-            (Step::Ack { ticket }, StoreReply::Acked(tags)) => {
-                self.taken(&tags);
-                self.answer_routine(ticket, &ServerFrame::Done);
+            (Step::Ack { ticket }, StoreReply::Acked(outcome)) => {
+                if self.acked(ticket, outcome) {
+                    self.answer_routine(ticket, &ServerFrame::Done);
+                }
             }
-            (Step::AttachAck { ticket, after }, StoreReply::Acked(tags)) => {
-                self.taken(&tags);
-                self.attached(ticket, after);
-                self.unblock(now_ms, ticket.connection);
+            (Step::AttachAck { ticket, after }, StoreReply::Acked(outcome)) => {
+                if self.acked(ticket, outcome) {
+                    self.attached(ticket, after);
+                    self.unblock(now_ms, ticket.connection);
+                }
             }
             (Step::ReaderMailbox { connection }, StoreReply::Mailbox(mailbox)) => {
                 self.reader_mailbox(now_ms, connection, mailbox);

@@ -10,7 +10,7 @@ use sotto_proto::{
     },
     limits::MAX_FATES_PER_QUERY,
 };
-use sotto_store::{Delivery, StoreError, SubmissionKey};
+use sotto_store::{AckOutcome, Delivery, StoreError, SubmissionKey};
 
 use super::{ConnectionId, Core, Event, Refused, SendClass, StoreCall, connection::Ticket, step::Step};
 
@@ -234,6 +234,26 @@ impl Core {
         }
         self.call(Step::Ack { ticket }, StoreCall::Ack(device, ack.through));
         Ok(())
+    }
+
+    /// Whether the reader may go on. It may not if it has read further than this store ever was: then its mailbox began
+    /// anew, and it signs in again and reads from the start.
+    pub(super) fn acked(&mut self, ticket: Ticket, outcome: AckOutcome) -> bool {
+        match outcome {
+            AckOutcome::Removed(tags) => {
+                self.taken(&tags);
+                true
+            }
+            AckOutcome::BegunAnew => {
+                let reader = self.session(ticket.connection).map(|session| session.name.to_string());
+                let what = "a device's number is above all that this store ever gave: the data folder is an old \
+                            copy, or the device lies; its mailbox begins anew";
+                self.log(Event::Trouble(format!("[ {} ] {what}", reader.unwrap_or_default())));
+                self.refuse(ticket, incarnation());
+                self.close(ticket.connection);
+                false
+            }
+        }
     }
 
     /// Tells the connections that submitted these envelopes that they were taken.

@@ -6,7 +6,7 @@ use super::{
     Engine, Person,
     fixture::{envelope, expire_all, outcomes, put, upload},
 };
-use crate::{AccountRecord, CreateOutcome, ReplaceOutcome, Store, StoreConfig, StoreError};
+use crate::{AccountRecord, AckOutcome, CreateOutcome, ReplaceOutcome, Store, StoreConfig, StoreError};
 use sotto_proto::frame::{FateState, Outcome};
 
 pub(super) fn all<E: Engine>() {
@@ -222,7 +222,10 @@ fn a_full_disk_takes_no_new_accounts<E: Engine>() {
     assert_eq!(put(store, 1, 10, vec![envelope(alice.device, 1, 100)]).submitted, stored.submitted);
     // What frees room, and what must not wait, goes on.
     assert!(store.claim_prekeys(vec![alice.device], true).wait().unwrap()[0].is_some());
-    assert_eq!(store.ack(alice.device, stored.numbers[0].unwrap()).wait(), Ok(vec![super::tag(1)]));
+    assert_eq!(
+        store.ack(alice.device, stored.numbers[0].unwrap()).wait(),
+        Ok(AckOutcome::Removed(vec![super::tag(1)]))
+    );
     let none = alice.with_devices(&first, &[]);
     assert_eq!(store.replace_account(&first, none).wait(), Ok(ReplaceOutcome::Replaced(2)));
     engine.set_disk_full(false);

@@ -1,7 +1,7 @@
 //! Reading, acks, fates, expiry.
 
 use sotto_proto::{
-    DeviceId, QueueNumber,
+    DeviceId, FateTag, QueueNumber,
     frame::FateState,
     limits::{FATE_MARGIN_MS, MAX_ENVELOPE},
 };
@@ -10,14 +10,14 @@ use super::{
     Engine, Person,
     fixture::{envelope, expire_all, put, tag},
 };
-use crate::{Store, StoreConfig};
+use crate::{AckOutcome, Store, StoreConfig};
 
 const RETENTION_MS: u64 = 1_000_000;
 
 pub(super) fn all<E: Engine>() {
     a_read_stops_at_its_size::<E>();
     an_ack_removes_and_is_cumulative::<E>();
-    an_ack_from_the_future_takes_nothing_that_comes_later::<E>();
+    an_ack_of_a_number_never_given_hides_nothing::<E>();
     fates_follow_the_envelope::<E>();
     expiry_raises_lost_through::<E>();
     many_rows_expire_in_portions::<E>();
@@ -29,6 +29,13 @@ pub(super) fn all<E: Engine>() {
 fn numbers<S: Store>(store: &S, device: DeviceId) -> Vec<QueueNumber> {
     let all = store.read(device, QueueNumber(0), usize::MAX).wait().unwrap();
     all.into_iter().map(|delivery| delivery.number).collect()
+}
+
+fn removed<E: Engine>(engine: &E, device: DeviceId, through: QueueNumber) -> Vec<FateTag> {
+    match engine.store().ack(device, through).wait() {
+        Ok(AckOutcome::Removed(tags)) => tags,
+        other => panic!("not removed: {other:?}"),
+    }
 }
 
 fn with_alice<E: Engine>() -> (E, Person) {
@@ -68,27 +75,46 @@ fn an_ack_removes_and_is_cumulative<E: Engine>() {
     let (mut engine, alice) = with_alice::<E>();
     put(engine.store(), 1, 1, (0..6).map(|number| envelope(alice.device, number, 50)).collect());
     let all = numbers(engine.store(), alice.device);
-    assert_eq!(engine.store().ack(alice.device, all[2]).wait(), Ok(vec![tag(0), tag(1), tag(2)]));
-    assert_eq!(engine.store().ack(alice.device, all[1]).wait(), Ok(Vec::new()), "lower than before");
-    assert_eq!(engine.store().ack(alice.device, all[2]).wait(), Ok(Vec::new()), "the same");
+    assert_eq!(removed(&engine, alice.device, all[2]), [tag(0), tag(1), tag(2)]);
+    assert_eq!(removed(&engine, alice.device, all[1]), [], "lower than before");
+    assert_eq!(removed(&engine, alice.device, all[2]), [], "the same");
     engine.reopen();
     assert_eq!(numbers(engine.store(), alice.device), all[3..]);
     let state = engine.store().mailbox(alice.device).wait().unwrap().unwrap();
     assert_eq!((state.acked, state.lost_through), (all[2], QueueNumber(0)));
-    assert_eq!(engine.store().ack(alice.device, all[5]).wait(), Ok(vec![tag(3), tag(4), tag(5)]));
+    assert_eq!(removed(&engine, alice.device, all[5]), [tag(3), tag(4), tag(5)]);
     assert!(numbers(engine.store(), alice.device).is_empty());
-    assert_eq!(engine.store().ack(DeviceId([9; 16]), all[5]).wait(), Ok(Vec::new()));
+    assert_eq!(removed(&engine, DeviceId([9; 16]), all[5]), []);
 }
 
-fn an_ack_from_the_future_takes_nothing_that_comes_later<E: Engine>() {
+fn an_ack_of_a_number_never_given_hides_nothing<E: Engine>() {
     let (mut engine, alice) = with_alice::<E>();
-    put(engine.store(), 1, 1, vec![envelope(alice.device, 1, 50)]);
-    engine.store().ack(alice.device, QueueNumber(u64::MAX)).wait().unwrap();
-    let later = put(engine.store(), 2, 1, vec![envelope(alice.device, 2, 50)]);
+    let mailbox = |engine: &E| engine.store().mailbox(alice.device).wait().unwrap().unwrap();
+    put(engine.store(), 1, 1_000, (1..=4).map(|number| envelope(alice.device, number, 50)).collect());
+    let all = numbers(engine.store(), alice.device);
+    assert_eq!(removed(&engine, alice.device, all[0]), [tag(1)]);
+    let before = mailbox(&engine);
+    // Only a newer state of this store can have given it.
+    let never = QueueNumber(u64::MAX);
+    assert_eq!(engine.store().ack(alice.device, never).wait(), Ok(AckOutcome::BegunAnew));
+    let anew = mailbox(&engine);
+    assert_ne!(anew.incarnation, before.incarnation);
+    assert_eq!((anew.acked, anew.lost_through), (QueueNumber(0), QueueNumber(0)));
+    let fates = engine.store().fates(vec![tag(1), tag(2)]).wait();
+    assert_eq!(fates, Ok(vec![FateState::Taken, FateState::Waiting]));
     engine.reopen();
-    assert_eq!(numbers(engine.store(), alice.device), [later.numbers[0].unwrap()]);
-    let acked = engine.store().mailbox(alice.device).wait().unwrap().unwrap().acked;
-    assert!(acked < later.numbers[0].unwrap());
+    assert_eq!(mailbox(&engine), anew, "it lasts");
+    let later = put(engine.store(), 2, 2_000, vec![envelope(alice.device, 5, 50)]).numbers[0].unwrap();
+    assert_eq!(numbers(engine.store(), alice.device), [all[1], all[2], all[3], later]);
+    assert_eq!(removed(&engine, alice.device, all[1]), [tag(2)]);
+    assert_eq!(mailbox(&engine), anew, "a reader that starts from the front is no old copy");
+    expire_all(engine.store(), 1_000 + RETENTION_MS);
+    assert_eq!(mailbox(&engine).lost_through, all[3], "what is lost from here on is said");
+    assert_eq!(removed(&engine, alice.device, later), [tag(5)]);
+    assert_eq!((mailbox(&engine).incarnation, mailbox(&engine).acked), (anew.incarnation, later));
+    assert_eq!(engine.store().ack(alice.device, never).wait(), Ok(AckOutcome::BegunAnew));
+    assert_ne!(mailbox(&engine).incarnation, anew.incarnation, "another each time");
+    assert_eq!(engine.store().ack(DeviceId([9; 16]), never).wait(), Ok(AckOutcome::Removed(Vec::new())));
 }
 
 fn fates_follow_the_envelope<E: Engine>() {
@@ -170,7 +196,7 @@ fn large_envelopes_come_back_whole<E: Engine>() {
         engine.reopen();
     }
     let all = numbers(engine.store(), alice.device);
-    assert_eq!(engine.store().ack(alice.device, all[7]).wait().unwrap().len(), 8);
+    assert_eq!(removed(&engine, alice.device, all[7]).len(), 8);
     engine.reopen();
     assert_eq!(engine.store().usage().wait().unwrap().envelope_bytes, 0);
 }
@@ -194,7 +220,7 @@ fn a_tag_used_twice_follows_the_newer_envelope<E: Engine>() {
     engine.reopen();
     assert_eq!(engine.store().fates(vec![tag(1)]).wait(), Ok(vec![FateState::Waiting]));
     let last = numbers(engine.store(), alice.device)[0];
-    assert_eq!(engine.store().ack(alice.device, last).wait(), Ok(vec![tag(1)]));
+    assert_eq!(removed(&engine, alice.device, last), [tag(1)]);
     expire_all(engine.store(), 2_000 + RETENTION_MS);
     assert_eq!(engine.store().fates(vec![tag(1)]).wait(), Ok(vec![FateState::Taken]));
     // The older tag's time is over first; the newer one's lasts.

@@ -11,7 +11,7 @@ use sotto_migrations::server::{self, DIRECTORY, Layout, META_TREE, PREKEY, QUEUE
 
 use super::{
     folder::{Folder, Generation, Witness, remove_unfinished_snapshots, wait_until_free},
-    row::{StateRow, decode_number, encode_number},
+    row::{MailboxRow, StateRow, decode_number, encode_number, queue},
 };
 use crate::{StoreConfig, StoreError};
 
@@ -21,8 +21,8 @@ pub(crate) const SALT: &str = "salt";
 pub(crate) const RESERVED: &str = "reserved";
 /// The row of `meta` that each commit writes last.
 pub(crate) const STATE: &str = "state";
-/// Numbers are reserved in blocks of so many: one durable write in a million, and eighteen million million openings
-/// before the counter ends.
+/// Numbers are reserved in blocks of so many: one durable write in a million. With what each opening skips
+/// ([`super::opening`]) the counter lasts for eight thousand million openings.
 pub(crate) const BLOCK: u64 = 1_000_000;
 
 /// sled's trees.
@@ -66,10 +66,11 @@ fn open_sled(path: &Path, config: &StoreConfig) -> Result<::sled::Db, StoreError
     })
 }
 
-fn random_salt() -> Result<[u8; 16], StoreError> {
-    let mut salt = [0; 16];
-    SysRng.try_fill_bytes(&mut salt).map_err(|error| StoreError::Failed(error.to_string()))?;
-    Ok(salt)
+/// Random bytes of the operating system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    SysRng.try_fill_bytes(&mut bytes).map_err(|error| StoreError::Failed(error.to_string()))?;
+    Ok(bytes)
 }
 
 impl Database {
@@ -144,8 +145,20 @@ impl Database {
     }
 
     /// Gives every mailbox a new incarnation.
-    pub(crate) fn renew_salt(&self) -> Result<(), StoreError> {
-        self.trees.meta.insert(SALT, &random_salt()?)?;
+    pub(crate) fn begin_anew(&self) -> Result<(), StoreError> {
+        self.renew_salt()?;
+        // Nothing counts as acked in it, or its readers, who start from the front, would look like old copies.
+        let begun = self.reserved()?;
+        for row in self.trees.queue.scan_prefix([queue::MAILBOX]) {
+            let (key, value) = row?;
+            let row = MailboxRow { begun, ..MailboxRow::decode(&value)? };
+            self.trees.queue.insert(key, row.encode())?;
+        }
+        Ok(())
+    }
+
+    fn renew_salt(&self) -> Result<(), StoreError> {
+        self.trees.meta.insert(SALT, &random::<16>()?)?;
         Ok(())
     }
 

@@ -9,11 +9,14 @@ use sotto_proto::{
 use super::{
     group::{Group, Publish},
     row::{
-        EnvelopeRow, Expiring, FateRow, MAX_OUTCOMES, SubmissionRow, decode_expiring, envelope_place, queue,
+        EnvelopeRow, Expiring, FateRow, MAX_OUTCOMES, MailboxRow, SubmissionRow, decode_expiring,
+        envelope_place, queue,
     },
     writer::Writer,
 };
-use crate::{Appended, NewEnvelope, StoreError, Submission, memory::EXPIRE_ROWS, quota::Admission};
+use crate::{
+    AckOutcome, Appended, NewEnvelope, StoreError, Submission, memory::EXPIRE_ROWS, quota::Admission,
+};
 
 /// Bytes of a fate's row with its key.
 const FATE_BYTES: usize = 17 + 25;
@@ -102,14 +105,16 @@ impl Writer {
         device: DeviceId,
         through: u64,
         group: &mut Group,
-    ) -> Result<Vec<FateTag>, StoreError> {
-        let Some(queue) = self.devices.get(&device).map(|row| row.queue) else { return Ok(Vec::new()) };
-        let Some(mailbox) = self.mailboxes.get_mut(&queue) else { return Ok(Vec::new()) };
+    ) -> Result<AckOutcome, StoreError> {
+        let nothing = Ok(AckOutcome::Removed(Vec::new()));
+        let Some(queue) = self.devices.get(&device).map(|row| row.queue) else { return nothing };
+        if through >= self.next {
+            return self.begin_anew(queue, group);
+        }
+        let Some(mailbox) = self.mailboxes.get_mut(&queue) else { return nothing };
         let before = mailbox.row.acked;
-        // What has not been stored yet cannot have been read.
-        let through = through.min(self.next.saturating_sub(1));
         if through <= before {
-            return Ok(Vec::new());
+            return nothing;
         }
         mailbox.row.acked = through;
         let row = mailbox.row;
@@ -127,7 +132,20 @@ impl Writer {
             tags.push(self.remove_envelope(queue, &key, &value, group)?.tag);
             self.write_large_batch(group)?;
         }
-        Ok(tags)
+        Ok(AckOutcome::Removed(tags))
+    }
+
+    /// Gives a mailbox a new incarnation: its reader knows numbers that this store never gave, so the store is an old
+    /// copy, and what waits in it may be unread though the reader's number is higher.
+    fn begin_anew(&mut self, queue: u64, group: &mut Group) -> Result<AckOutcome, StoreError> {
+        let begun = self.number()?;
+        if let Some(mailbox) = self.mailboxes.get_mut(&queue) {
+            // What was lost up to here was told to the reader when it came to its number.
+            mailbox.row = MailboxRow { begun, lost_through: 0, ..mailbox.row };
+            group.insert(queue::mailbox(queue), mailbox.row.encode());
+            group.publish.push(Publish::Mailbox(queue, mailbox.row));
+        }
+        Ok(AckOutcome::BegunAnew)
     }
 
     /// Removes an envelope's row, and its file once that is durable.

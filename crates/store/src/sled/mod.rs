@@ -46,8 +46,8 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    AccountRecord, Appended, CreateOutcome, Delivery, NewAccount, Pending, Promise, ReplaceOutcome, Store,
-    StoreConfig, StoreError, Submission, SubmissionKey, Usage, dump::Summary,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, NewAccount, Pending, Promise,
+    ReplaceOutcome, Store, StoreConfig, StoreError, Submission, SubmissionKey, Usage, dump::Summary,
 };
 
 /// Changes that wait: eight full groups. More means that the disk does not keep up, and callers should hear of it.
@@ -280,7 +280,7 @@ impl Store for SledStore {
         self.look(move |shared| shared.read(device, after, max_bytes))
     }
 
-    fn ack(&self, device: DeviceId, through: QueueNumber) -> Pending<Vec<FateTag>> {
+    fn ack(&self, device: DeviceId, through: QueueNumber) -> Pending<AckOutcome> {
         self.change(|promise| Request::Ack(device, through, promise))
     }
 

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use sotto_proto::{
-    AccountId, DeviceId, FateTag, QueueNumber,
+    AccountId, DeviceId, QueueNumber,
     prekey::{PrekeyBundle, PrekeyCounts, PrekeyUpload},
 };
 
 use crate::{
-    AccountRecord, Appended, CreateOutcome, NewAccount, Promise, ReplaceOutcome, StoreError, Submission,
-    dump::Summary,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, NewAccount, Promise, ReplaceOutcome, StoreError,
+    Submission, dump::Summary,
 };
 
 /// A replacement of an account's record.
@@ -28,7 +28,7 @@ pub(crate) enum Request {
     PutPrekeys(DeviceId, Box<PrekeyUpload>, Promise<PrekeyCounts>),
     Claim(Vec<DeviceId>, bool, Promise<Vec<Option<PrekeyBundle>>>),
     Append(Submission, Promise<Appended>),
-    Ack(DeviceId, QueueNumber, Promise<Vec<FateTag>>),
+    Ack(DeviceId, QueueNumber, Promise<AckOutcome>),
     Expire(u64, Promise<usize>),
     Export(PathBuf, Promise<Summary>),
 }

@@ -223,22 +223,38 @@ impl EnvelopeRow {
 pub(crate) struct MailboxRow {
     pub(crate) acked: u64,
     pub(crate) lost_through: u64,
+    /// The counter's state when its incarnation began; 0, which is not written, in the first.
+    pub(crate) begun: u64,
 }
 
 impl MailboxRow {
     pub(crate) fn encode(self) -> Vec<u8> {
-        Writer::new().u8(VERSION).u64(self.acked).u64(self.lost_through).finish()
+        let mut out = Writer::new();
+        out.u8(VERSION).u64(self.acked).u64(self.lost_through);
+        if self.begun > 0 {
+            out.u64(self.begun);
+        }
+        out.finish()
+    }
+
+    /// What was acked in this incarnation.
+    pub(crate) fn acked_since(&self) -> u64 {
+        if self.acked > self.begun { self.acked } else { 0 }
     }
 
     pub(crate) fn decode(value: &[u8]) -> Result<Self, StoreError> {
         let mut reader = versioned(value, "a mailbox")?;
-        let read = || {
-            let row = Self { acked: reader.u64()?, lost_through: reader.u64()? };
-            reader.finish()?;
-            Ok(row)
-        };
+        let read =
+            || Ok(Self { acked: reader.u64()?, lost_through: reader.u64()?, begun: last_number(reader)? });
         read().map_err(damaged("a mailbox"))
     }
+}
+
+/// The number that a row may end with, else 0.
+fn last_number(mut reader: Reader<'_>) -> Result<u64, WireError> {
+    let number = if reader.rest().is_empty() { 0 } else { reader.u64()? };
+    reader.finish()?;
+    Ok(number)
 }
 
 /// Where an envelope went. Waiting or taken follows from the mailbox; only expiry is written.

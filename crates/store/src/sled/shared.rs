@@ -173,14 +173,17 @@ impl Shared {
         let queue = mailboxes.devices.get(&device)?.queue;
         let row = mailboxes.queues.get(&queue).copied().unwrap_or_default();
         Some(MailboxState {
-            incarnation: self.incarnation(queue),
-            acked: QueueNumber(row.acked),
+            incarnation: self.incarnation(queue, row.begun),
+            acked: QueueNumber(row.acked_since()),
             lost_through: QueueNumber(row.lost_through),
         })
     }
 
-    fn incarnation(&self, queue: u64) -> Incarnation {
-        let hash = Sha256::digest(labelled("sotto v1 incarnation", &[&self.salt, &queue.to_be_bytes()]));
+    fn incarnation(&self, queue: u64, begun: u64) -> Incarnation {
+        let (queue, begun) = (queue.to_be_bytes(), begun.to_be_bytes());
+        let parts: &[&[u8]] =
+            if begun == [0; 8] { &[&self.salt, &queue] } else { &[&self.salt, &queue, &begun] };
+        let hash = Sha256::digest(labelled("sotto v1 incarnation", parts));
         let mut bytes = [0; Incarnation::LENGTH];
         for (to, from) in bytes.iter_mut().zip(hash) {
             *to = from;

@@ -150,6 +150,41 @@ fn acks_beyond_what_was_delivered_and_of_another_life_are_errors() {
 }
 
 #[test]
+fn a_reader_that_is_ahead_of_an_old_copy_of_the_store_starts_from_the_front_and_misses_nothing() {
+    let mut bench = Bench::new();
+    let (alice, sender) = bench.online("alice", 1);
+    let bob = User::new("bob", 2);
+    bench.register(&bob);
+    for n in 1..=3 {
+        bench.submitted(sender, alice.submit(n, &[(&bob, 0)]));
+    }
+    // What it read last was given by a newer state of this store.
+    let (reader, device_in) = bench.sign_in(&bob, 0);
+    let before = device_in.mailbox.incarnation;
+    let attach = Attach { incarnation: before, after: QueueNumber(5_000) };
+    assert_eq!(bench.refused(reader, ClientFrame::Attach(attach)).code, ErrorCode::INCARNATION);
+    assert_eq!(bench.closed, [reader]);
+    assert!(
+        bench.log.iter().any(|line| line.contains("[ bob ] ") && line.contains("old copy")),
+        "{:?}",
+        bench.log
+    );
+    let (reader, device_in) = bench.sign_in(&bob, 0);
+    assert_ne!(device_in.mailbox.incarnation, before);
+    assert_eq!(device_in.mailbox.acked, QueueNumber(0));
+    let old = Attach { incarnation: before, after: QueueNumber(0) };
+    assert_eq!(bench.refused(reader, ClientFrame::Attach(old)).code, ErrorCode::INCARNATION);
+    let (reader, incarnation) = bench.attach(&bob, 0, 0);
+    let waited = bench.deliveries(reader);
+    assert_eq!(bodies(&waited), [1, 2, 3]);
+    assert!(bench.pushes(sender).is_empty(), "nothing was taken until now");
+    assert_eq!(bench.ack(reader, incarnation, waited[2].number), ServerFrame::Done);
+    assert!(matches!(&bench.pushes(sender)[..], [ServerFrame::Taken(taken)] if taken.tags.len() == 3));
+    let (_, again) = bench.sign_in(&bob, 0);
+    assert_eq!(again.mailbox.incarnation, incarnation, "once is enough");
+}
+
+#[test]
 fn a_slow_reader_is_served_from_its_mailbox_and_misses_nothing() {
     let mut bench = Bench::new();
     let (alice, sender) = bench.online("alice", 1);

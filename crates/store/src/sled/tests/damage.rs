@@ -181,3 +181,29 @@ fn a_database_behind_its_witness_is_an_error() {
     let found = SledStore::open(&path, config).map(drop);
     assert!(matches!(found, Err(StoreError::Damaged(_))), "{found:?}");
 }
+
+#[test]
+fn an_old_copy_of_the_folder_hides_nothing_from_a_reader_of_the_newer_one() {
+    let mut engine = OnDisk::create(StoreConfig::default());
+    let alice = Person::new("alice", 1);
+    alice.register(engine.store());
+    engine.store().close().wait().unwrap();
+    engine.store = None;
+    let old = engine.folder.path().join("old");
+    copy(&engine.path(), &old);
+    let newer = SledStore::open(&engine.path(), engine.config).unwrap();
+    let read = put(&newer, 1, 1, (0..9).map(|number| envelope(alice.device, number, 10)).collect());
+    let cursor = read.numbers[8].unwrap();
+    let older = SledStore::open(&old, engine.config).unwrap();
+    let waits = put(&older, 2, 2, (10..13).map(|number| envelope(alice.device, number, 10)).collect());
+    // Which of the two gave higher numbers is chance; neither takes the reader's number for an ack of what waits.
+    match older.ack(alice.device, cursor).wait().unwrap() {
+        AckOutcome::BegunAnew => assert!(cursor > waits.numbers[2].unwrap()),
+        AckOutcome::Removed(tags) => {
+            assert_eq!(tags, []);
+            assert!(cursor < waits.numbers[0].unwrap());
+        }
+    }
+    let waiting = older.read(alice.device, QueueNumber(0), usize::MAX).wait().unwrap();
+    assert_eq!(waiting.len(), 3);
+}

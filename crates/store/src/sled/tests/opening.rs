@@ -95,7 +95,7 @@ fn a_removal_that_was_cut_short_is_finished() {
             DeviceRow::decode(&row).unwrap()
         };
         // An ack whose number was written, but not yet the removals; a device that left the directory alone.
-        let acked = MailboxRow { acked: first.numbers[1].unwrap().0, lost_through: 0 };
+        let acked = MailboxRow { acked: first.numbers[1].unwrap().0, lost_through: 0, begun: 0 };
         database.trees.queue.insert(queue::mailbox(row(&alice).queue), acked.encode()).unwrap();
         database.trees.directory.remove(directory::device(&bob.device)).unwrap();
     });
