@@ -40,21 +40,6 @@ impl Core {
         }
         Ok(())
     }
-
-    /// Receipts leave together: one envelope names many messages.
-    pub(super) fn queue_receipts(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
-        for (account, device) in step.tx.receipt_devices()? {
-            if step.tx.tells(&account, &device, kind::DELIVERED)? {
-                // One envelope at a time: what comes until it has left goes into the next one. A device that never reads
-                // its mailbox costs one envelope here, not one a message.
-                continue;
-            }
-            let limit = u32::try_from(MAX_HASHES_PER_REQUEST).unwrap_or(u32::MAX);
-            let messages = step.tx.take_receipts(&account, &device, limit)?;
-            tell(step, account, device, &Body::Delivered(messages), None)?;
-        }
-        Ok(())
-    }
 }
 
 /// Asks for what did not open, and asks again daily until it is answered.
@@ -68,6 +53,21 @@ pub(super) fn queue_requests(step: &mut Step<'_, '_>) -> Result<(), CoreError> {
     }
     for ((account, device), failed) in by_device {
         tell(step, account, device, &Body::ResendRequest(failed), None)?;
+    }
+    Ok(())
+}
+
+/// Receipts leave together: one envelope names many messages.
+pub(super) fn queue_receipts(step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+    for (account, device) in step.tx.receipt_devices()? {
+        if step.tx.tells(&account, &device, kind::DELIVERED)? {
+            // One envelope at a time: what comes until it has left goes into the next one. A device that never reads
+            // its mailbox costs one envelope here, not one a message.
+            continue;
+        }
+        let limit = u32::try_from(MAX_HASHES_PER_REQUEST).unwrap_or(u32::MAX);
+        let messages = step.tx.take_receipts(&account, &device, limit)?;
+        tell(step, account, device, &Body::Delivered(messages), None)?;
     }
     Ok(())
 }

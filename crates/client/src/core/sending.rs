@@ -16,7 +16,7 @@ use sotto_proto::{
 use super::{
     Core, CoreError, Step,
     content::is_message,
-    due::queue_requests,
+    due::{queue_receipts, queue_requests},
     lists::{Sought, list_ref},
     receive::reference,
     requests::Asked,
@@ -87,7 +87,7 @@ impl Core {
             return Ok(None);
         }
         self.expire_entries(step)?;
-        self.queue_receipts(step)?;
+        queue_receipts(step)?;
         queue_requests(step)?;
         let mut sought = Vec::new();
         for name in step.tx.unresolved_names()? {
@@ -328,14 +328,11 @@ impl Core {
                 break;
             }
             for target in usable {
-                match self.seal_copy(step, contact, own, entry, target)? {
-                    Some(length) => bytes += length,
-                    None => {
-                        // All of its devices or none, so that none is left out.
-                        step.tx.unseal(entry.entry)?;
-                        return Ok(());
-                    }
-                }
+                let Some(length) = self.seal_copy(step, contact, own, entry, target)? else {
+                    // All of its devices or none, so that none is left out.
+                    return Ok(step.tx.unseal(entry.entry)?);
+                };
+                bytes += length;
                 count += 1;
             }
             step.tx.set_submission(entry.entry, Some(submission))?;
