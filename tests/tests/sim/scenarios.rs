@@ -792,7 +792,7 @@ fn a_contact_that_never_reads_cannot_fill_the_outbox_with_receipts() {
     for number in 0..60 {
         world.send(mallory, "alice", &format!("hey {number}"));
     }
-    let waiting = world.devices[alice].store.transaction(sotto_client::store::Tx::outbox_length).unwrap();
+    let waiting = world.outbox_length(alice);
     assert!(waiting <= 6, "{waiting} entries");
     assert_eq!(world.rows(alice).len(), 60);
 }

@@ -732,6 +732,15 @@ impl World {
         wait(self.store.prekey_counts(device)).unwrap()
     }
 
+    /// Everything that waits in a device's outbox, messages and what devices tell each other.
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is for one lifetime, the closure for all"
+    )]
+    pub(crate) fn outbox_length(&mut self, index: usize) -> u64 {
+        self.devices[index].store.transaction(|tx| tx.outbox_length()).unwrap()
+    }
+
     /// Claims a device's one-time keys until none is left.
     pub(crate) fn drain_one_time_keys(&mut self, device: DeviceId) {
         for _ in 0..200 {
