@@ -43,6 +43,9 @@ use crate::secret::Secrets;
 /// How long a client may take to end after its command did.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long threads may take to end after the runtime was told to.
+const STRAGGLERS: Duration = Duration::from_millis(500);
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let cli = match parse(&args) {
@@ -121,8 +124,9 @@ fn execute(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         let _ = tokio::time::timeout(GRACE, sotto_client::driver::all_ended()).await;
         result
     });
-    // A thread may still wait for a line of stdin that never comes.
-    runtime.shutdown_background();
+    // Threads that had to do with the store are joined: one that ends while the process does would run OpenSSL's clean-up at
+    // the same time as the process. One that waits for a line of stdin never touched it, and is left after this time.
+    runtime.shutdown_timeout(STRAGGLERS);
     result
 }
 

@@ -237,21 +237,29 @@ impl State {
         CreateOutcome::Created
     }
 
-    fn replace(&mut self, id: AccountId, revision: u64, new: AccountRecord) -> ReplaceOutcome {
-        let Some(current) = self.accounts.get(&id) else { return ReplaceOutcome::Unknown };
+    fn replace(
+        &mut self,
+        id: AccountId,
+        revision: u64,
+        new: AccountRecord,
+    ) -> Result<ReplaceOutcome, StoreError> {
+        let Some(current) = self.accounts.get(&id) else { return Ok(ReplaceOutcome::Unknown) };
         if current.revision != revision {
-            return ReplaceOutcome::Conflict(current.clone());
+            return Ok(ReplaceOutcome::Conflict(current.clone()));
         }
         let next = current.succeeded_by(new);
         let foreign =
             |device: &DeviceId| self.devices.get(device).is_some_and(|known| known.account != next.account);
         if next.devices.iter().any(foreign) {
-            return ReplaceOutcome::Collision;
+            return Ok(ReplaceOutcome::Collision);
         }
         let gone: Vec<_> =
             current.devices.iter().filter(|device| !next.devices.contains(device)).copied().collect();
         let added: Vec<_> =
             next.devices.iter().filter(|device| !self.devices.contains_key(device)).copied().collect();
+        if self.disk_full && !added.is_empty() {
+            return Err(StoreError::DiskFull);
+        }
         for device in gone {
             self.close_mailbox(device);
         }
@@ -260,7 +268,7 @@ impl State {
         }
         let revision = next.revision;
         self.accounts.insert(next.account, next);
-        ReplaceOutcome::Replaced(revision)
+        Ok(ReplaceOutcome::Replaced(revision))
     }
 
     fn append(&mut self, config: &StoreConfig, submission: Submission) -> Appended {
@@ -399,12 +407,7 @@ impl Store for MemoryStore {
     }
 
     fn replace_account(&self, expected: &AccountRecord, new: AccountRecord) -> Pending<ReplaceOutcome> {
-        self.with(|state| {
-            if state.disk_full && new.devices.iter().any(|device| !expected.devices.contains(device)) {
-                return Err(StoreError::DiskFull);
-            }
-            Ok(state.replace(expected.account, expected.revision, new))
-        })
+        self.with(|state| state.replace(expected.account, expected.revision, new))
     }
 
     fn names(&self, after: Option<Username>, limit: usize) -> Pending<Vec<(Username, AccountId)>> {

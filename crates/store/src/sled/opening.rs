@@ -16,8 +16,8 @@ use super::{
     group::Group,
     prekeys,
     row::{
-        DeviceRow, EnvelopeRow, MailboxRow, decode_content, decode_owner, directory, envelope_place,
-        id_of_key, queue,
+        DeviceRow, EnvelopeRow, MailboxRow, decode_content, decode_owner, decode_tally, directory,
+        envelope_place, id_of_key, queue,
     },
     shared::{Mailboxes, Shared},
     writer::{Found, Mailbox, Writer},
@@ -103,6 +103,16 @@ fn scan(database: &Database, files: &Files) -> Result<Scan, StoreError> {
     scan_directory(database, files, &mut scan)?;
     scan_mailboxes(database, &mut scan)?;
     scan_envelopes(database, files, &mut scan)?;
+    // A store of before the tally, or one that has held no envelope yet, has none.
+    if let Some(tally) = database.trees.queue.get(queue::TALLY)? {
+        let (told, found) = (decode_tally(&tally)?, scan.found.totals.load);
+        if told != found {
+            return Err(StoreError::Damaged(format!(
+                "{} of {} waiting envelopes are there",
+                found.envelopes, told.envelopes
+            )));
+        }
+    }
     Ok(scan)
 }
 

@@ -9,7 +9,7 @@ use sotto_proto::{
     wire::{Reader, WireError, Writer},
 };
 
-use crate::{AccountRecord, StoreError, SubmissionKey};
+use crate::{AccountRecord, StoreError, SubmissionKey, quota::Load};
 
 const VERSION: u8 = 1;
 
@@ -130,6 +130,9 @@ pub(crate) mod queue {
     pub(crate) const SUBMISSION: u8 = b's';
     pub(crate) const FATE: u8 = b'f';
     pub(crate) const EXPIRY: u8 = b'x';
+    /// How many envelopes there are, and their bytes: written in every batch, so that sled losing some of them in the
+    /// middle of its log, where it takes a damaged record for a torn one, is noticed.
+    pub(crate) const TALLY: &[u8] = b"n";
 
     pub(crate) fn envelope(queue: u64, number: u64) -> Vec<u8> {
         [&[ENVELOPE][..], &queue.to_be_bytes(), &number.to_be_bytes()].concat()
@@ -494,6 +497,21 @@ impl StateRow {
         };
         read().map_err(damaged("the state"))
     }
+}
+
+/// The value of [`queue::TALLY`].
+pub(crate) fn encode_tally(load: Load) -> Vec<u8> {
+    Writer::new().u8(VERSION).u64(load.envelopes).u64(load.bytes).finish()
+}
+
+pub(crate) fn decode_tally(value: &[u8]) -> Result<Load, StoreError> {
+    let mut reader = versioned(value, "the tally")?;
+    let read = || {
+        let load = Load { envelopes: reader.u64()?, bytes: reader.u64()? };
+        reader.finish()?;
+        Ok(load)
+    };
+    read().map_err(damaged("the tally"))
 }
 
 /// A number of the tree `meta`.

@@ -19,7 +19,7 @@ use super::{
     request::Request,
     row::{
         Content, DeviceRow, EXPIRING_PER_ROW, MAX_INLINE, MailboxRow, StateRow, encode_expiring,
-        encode_number, queue,
+        encode_number, encode_tally, queue,
     },
     shared::Shared,
 };
@@ -206,6 +206,7 @@ impl Writer {
         self.sync_files(group)?;
         if group.batch_rows > 0 {
             group.dirty = true;
+            group.insert(queue::TALLY.to_vec(), encode_tally(self.totals.load));
             self.shared.trees.queue.apply_batch(std::mem::take(&mut group.batch))?;
         }
         group.batch_rows = 0;

@@ -77,13 +77,15 @@ fn a_full_line_is_busy_and_does_nothing() {
     let engine = OnDisk::create(StoreConfig::default());
     let alice = Person::new("alice", 1);
     alice.register(engine.store());
-    // Far more bytes than the line holds, faster than any disk takes them.
-    let pending: Vec<_> = (0..4000_u64)
+    // Far more bytes than the line holds. They are made before the first is given, so that giving all of them costs no
+    // more than moving them, which no disk keeps up with.
+    let submissions: Vec<_> = (0..4000_u64)
         .map(|number| {
             let envelopes = vec![envelope(alice.device, number, 40_000)];
-            engine.store().append(Submission { key: key(number), envelopes, now_ms: 1 })
+            Submission { key: key(number), envelopes, now_ms: 1 }
         })
         .collect();
+    let pending: Vec<_> = submissions.into_iter().map(|each| engine.store().append(each)).collect();
     let results: Vec<_> = pending.into_iter().map(Pending::wait).collect();
     let busy = results.iter().filter(|result| **result == Err(StoreError::Busy)).count();
     let stored = results.iter().filter(|result| result.is_ok()).count();
