@@ -130,6 +130,9 @@ fn what_may_follow_a_list() {
     let alice = account("alice", 1);
     let known = alice.list(100, [0; 32], &[1, 2], &[3]);
     let next = known.hash().0;
+    let mut recertified = alice.plain_list(101, next, &[1], &[3]);
+    recertified.devices.push(alice.certified_again(2));
+    let recertified = alice.sign_list(&recertified).unwrap();
     let other_id = Account { name: "bob".parse().unwrap(), ..account("alice", 1) };
     let cases = [
         ("the same again", known.clone(), Ok(())),
@@ -145,6 +148,7 @@ fn what_may_follow_a_list() {
             alice.list(101, next, &[1, 3], &[2]),
             Err(SuccessionError::RevocationLost),
         ),
+        ("a device with another certificate", recertified, Err(SuccessionError::Recertified)),
         ("another key", account("alice", 2).list(101, next, &[1, 2], &[3]), Err(SuccessionError::Identity)),
         ("another name", other_id.list(101, next, &[1, 2], &[3]), Err(SuccessionError::Identity)),
     ];

@@ -79,6 +79,14 @@ impl Account {
         SignedCertificate::assemble(&encoded, &signature).unwrap()
     }
 
+    /// The same device with another certificate, as only its own account can make one.
+    pub(crate) fn certified_again(&self, device: u8) -> SignedCertificate {
+        let certificate = Certificate { created_ms: 1_700_000_000_009, ..self.plain_certificate(device) };
+        let encoded = certificate.encode();
+        let signature = sign(&self.key, &Certificate::signing_input(&encoded));
+        SignedCertificate::assemble(&encoded, &signature).unwrap()
+    }
+
     pub(crate) fn plain_list(
         &self,
         number: u64,
