@@ -29,7 +29,8 @@ fn messages_for_somebody_offline_arrive_once_and_in_order() {
     let mut world = World::new(2);
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     world.disconnect(bob);
-    for text in texts("number", 300) {
+    // More than a thousand, all of them from somebody new: they are held together until the list is there.
+    for text in texts("number", 1_100) {
         world.write(alice, "bob", &text);
     }
     world.settle();
@@ -37,7 +38,7 @@ fn messages_for_somebody_offline_arrive_once_and_in_order() {
     assert!(ids.iter().all(|(_, fate)| *fate == Some(Fate::Stored)), "{ids:?}");
     world.connect(bob);
     world.settle();
-    let expected: Vec<_> = texts("alice: number", 300);
+    let expected: Vec<_> = texts("alice: number", 1_100);
     assert_eq!(world.screen(bob), expected);
     assert!(world.rows(alice).iter().all(|row| row.fate == Some(Fate::Delivered)));
 }

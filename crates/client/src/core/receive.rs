@@ -4,8 +4,10 @@
 use sha2::{Digest, Sha256};
 use sotto_crypto::{OpenError, Opening, UnsealError, open_sender};
 use sotto_proto::{
-    AccountId, Envelope, MessageId, QueueNumber, SessionId, SignedCertificate, Username, envelope::BodyHash,
-    limits::DAY_MS, wire::labelled,
+    AccountId, Envelope, MessageId, QueueNumber, SessionId, SignedCertificate, Username,
+    envelope::BodyHash,
+    limits::{DAY_MS, MAILBOX_ENVELOPES},
+    wire::labelled,
 };
 
 use super::{Core, CoreError, Step, lists::Sought, sessions::OwnPrekeys};
@@ -30,12 +32,12 @@ pub(crate) fn reference(envelope: &Envelope) -> BodyHash {
     BodyHash(Sha256::digest(labelled("sotto v1 envelope", &[&envelope.ephemeral.0])).into())
 }
 
-/// Envelopes that may be held under one name, and the certificates they may come with: far more than honest devices of an
-/// account send before its list is fetched.
-const MAX_HELD_NAME: u64 = 1_000;
+/// Envelopes that may be held under one name: a whole mailbox of them waits when somebody new has written all of it. And the
+/// certificates they may come with: far more than the devices of an account.
+const MAX_HELD_NAME: u64 = MAILBOX_ENVELOPES;
 const MAX_HELD_IDENTITIES: u64 = 32;
 /// Envelopes that may be held in all.
-const MAX_HELD: u64 = 10_000;
+const MAX_HELD: u64 = 2 * MAILBOX_ENVELOPES;
 
 /// Who sent an envelope, as far as that is known.
 struct Sender<'a> {
