@@ -134,7 +134,7 @@ def check_identity(name, v):
     for kind, seed in (("device", device_seed), ("account", account_seed)):
         same(f"{name} {kind} login", ed_sign(seed, labelled(f"sotto v1 {kind} login", *login)),
              v[f"{kind}_login_signature"])
-    code = sha256(labelled("sotto v1 pending device", raw(v["account_id"]), raw(v["device_id"]),
+    code = sha256(labelled("sotto v1 pending device", raw(v["account_id"]), raw(v["account_key"]), raw(v["device_id"]),
                            raw(v["device_key"]), raw(v["identity_key"])))
     code = base64.b32encode(code[:10]).decode().lower()
     same(f"{name} pending code", "-".join(code[i:i + 4] for i in range(0, 16, 4)), v["pending_code"])

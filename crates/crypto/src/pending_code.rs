@@ -3,7 +3,7 @@
 use std::fmt;
 
 use sotto_proto::{
-    AccountId, DeviceId, DeviceKey, IdentityKey,
+    AccountId, AccountKey, DeviceId, DeviceKey, IdentityKey,
     ids::{base32, parse_base32},
     wire::{WireError, labelled},
 };
@@ -11,9 +11,10 @@ use subtle::ConstantTimeEq;
 
 use crate::kdf::sha256;
 
-/// 16 base32 characters (80 bits) of `SHA-256("sotto v1 pending device" || account id || device id || signing key ||
-/// identity key)`. The account key signs only the keys whose code was typed or scanned, so a server cannot slip in its
-/// own. Compared in constant time.
+/// 16 base32 characters (80 bits) of `SHA-256("sotto v1 pending device" || account id || account key || device id ||
+/// signing key || identity key)`. The account key signs only the keys whose code was typed or scanned, so a server cannot
+/// slip in a device of its own; and the new device computed it from the account key that it was shown, so a server cannot
+/// show it another account either. Compared in constant time.
 #[derive(Clone, Copy)]
 pub struct PendingCode([u8; 10]);
 
@@ -21,11 +22,15 @@ impl PendingCode {
     /// Of a device that waits to be added to an account.
     pub fn of(
         account: &AccountId,
+        account_key: &AccountKey,
         device: &DeviceId,
         device_key: &DeviceKey,
         identity: &IdentityKey,
     ) -> Self {
-        let input = labelled("sotto v1 pending device", &[&account.0, &device.0, &device_key.0, &identity.0]);
+        let input = labelled(
+            "sotto v1 pending device",
+            &[&account.0, &account_key.0, &device.0, &device_key.0, &identity.0],
+        );
         let mut code = [0; 10];
         for (to, from) in code.iter_mut().zip(sha256(&input)) {
             *to = from;
@@ -78,15 +83,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_code_reads_back_and_depends_on_every_input(a: [u8; 16], d: [u8; 16], k: [u8; 32], i: [u8; 32]) {
-            let code = |a, d, k, i| PendingCode::of(&AccountId(a), &DeviceId(d), &DeviceKey(k), &IdentityKey(i));
-            let shown = code(a, d, k, i).to_string();
+        fn a_code_reads_back_and_depends_on_every_input(
+            a: [u8; 16], ak: [u8; 32], d: [u8; 16], k: [u8; 32], i: [u8; 32],
+        ) {
+            let code = |a, ak, d, k, i| {
+                PendingCode::of(&AccountId(a), &AccountKey(ak), &DeviceId(d), &DeviceKey(k), &IdentityKey(i))
+            };
+            let here = code(a, ak, d, k, i);
+            let shown = here.to_string();
             prop_assert_eq!(shown.len(), 19);
-            prop_assert_eq!(PendingCode::parse(&shown), Ok(code(a, d, k, i)));
-            prop_assert_eq!(PendingCode::parse(&shown.to_uppercase().replace('-', " ")), Ok(code(a, d, k, i)));
+            prop_assert_eq!(PendingCode::parse(&shown), Ok(here));
+            prop_assert_eq!(PendingCode::parse(&shown.to_uppercase().replace('-', " ")), Ok(here));
             let turned = |mut bytes: [u8; 32]| { bytes[31] ^= 1; bytes };
-            prop_assert_ne!(code(a, d, k, i), code(a, d, turned(k), i));
-            prop_assert_ne!(code(a, d, k, i), code(a, d, k, turned(i)));
+            let id = |mut bytes: [u8; 16]| { bytes[15] ^= 1; bytes };
+            prop_assert_ne!(code(id(a), ak, d, k, i), here);
+            prop_assert_ne!(code(a, turned(ak), d, k, i), here);
+            prop_assert_ne!(code(a, ak, id(d), k, i), here);
+            prop_assert_ne!(code(a, ak, d, turned(k), i), here);
+            prop_assert_ne!(code(a, ak, d, k, turned(i)), here);
         }
 
         #[test]

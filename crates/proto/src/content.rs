@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::{
     envelope::BodyHash,
-    ids::{AccountId, ListHash, MessageId},
+    ids::{AccountId, DeviceId, ListHash, MessageId},
     limits::{MAX_CONTENT, MAX_HASHES_PER_REQUEST},
     wire::{Reader, WireError, Writer},
 };
@@ -17,6 +17,9 @@ const OVERHEAD: usize = 1 + 16 + 8 + 1 + 16 + 8 + 32 + 8 + 32 + 2 + 4;
 pub const MAX_TEXT: usize = MAX_CONTENT - OVERHEAD - SYNC_OVERHEAD;
 /// What wraps a text that is synced to the sender's own devices or sent again.
 const SYNC_OVERHEAD: usize = 128;
+
+/// Bytes of the name that a user gives a device.
+pub const MAX_DEVICE_NAME: usize = 64;
 
 /// Where content belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +131,10 @@ pub mod kind {
     pub const GONE: u16 = 32;
     /// To own devices: a message that this account sent.
     pub const SYNC_SENT: u16 = 40;
+    /// To own devices: an account that this account blocks, or no longer does.
+    pub const SYNC_BLOCK: u16 = 41;
+    /// To own devices: the name that the user gave a device of this account.
+    pub const SYNC_DEVICE_NAME: u16 = 42;
 }
 
 /// A decoded body.
@@ -162,6 +169,20 @@ pub enum Body {
         /// The original body.
         body: Vec<u8>,
     },
+    /// [`kind::SYNC_BLOCK`]: `account (16), blocked u8 (0 or 1)`. Of two for one account the later clock counts.
+    SyncBlock {
+        /// Whose.
+        account: AccountId,
+        /// Whether it is blocked.
+        blocked: bool,
+    },
+    /// [`kind::SYNC_DEVICE_NAME`]: `device (16), name (length u32, UTF-8)`. Of two for one device the later clock counts.
+    SyncDeviceName {
+        /// Which device.
+        device: DeviceId,
+        /// At most [`MAX_DEVICE_NAME`] bytes; free text.
+        name: String,
+    },
 }
 
 impl Body {
@@ -175,6 +196,8 @@ impl Body {
             Self::Resent { .. } => kind::RESENT,
             Self::Gone(_) => kind::GONE,
             Self::SyncSent { .. } => kind::SYNC_SENT,
+            Self::SyncBlock { .. } => kind::SYNC_BLOCK,
+            Self::SyncDeviceName { .. } => kind::SYNC_DEVICE_NAME,
         }
     }
 
@@ -205,6 +228,8 @@ impl Body {
                 };
                 out.u16(*kind).bytes(body)
             }
+            Self::SyncBlock { account, blocked } => out.raw(&account.0).u8(u8::from(*blocked)),
+            Self::SyncDeviceName { device, name } => out.raw(&device.0).str(name),
         };
         out.finish()
     }
@@ -234,6 +259,18 @@ impl Body {
                 },
                 kind: reader.u16()?,
                 body: reader.bytes(MAX_CONTENT)?.to_vec(),
+            },
+            kind::SYNC_BLOCK => Self::SyncBlock {
+                account: AccountId(reader.array()?),
+                blocked: match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(WireError::Invalid("blocked")),
+                },
+            },
+            kind::SYNC_DEVICE_NAME => Self::SyncDeviceName {
+                device: DeviceId(reader.array()?),
+                name: reader.str(MAX_DEVICE_NAME)?.to_owned(),
             },
             _ => return Ok(None),
         };

@@ -89,6 +89,18 @@ pub const PEER_SILENCE_MS: u64 = 75_000;
 pub const MAX_PIPELINED: usize = 64;
 /// Links in a server's key chain: a rotation a month for ten years. The chain is sent before login and fits such a frame.
 pub const MAX_CHAIN: usize = 128;
+/// Users in one invitation to a live chat: more people than can talk at once.
+pub const MAX_INVITED: usize = 16;
+/// How long the invited may take to answer.
+pub const INVITE_TIMEOUT_MS: u64 = 60_000;
+/// Devices of one account that wait to be approved, so that a guessed password cannot fill a screen.
+pub const MAX_PENDING_DEVICES: usize = 3;
+/// How long a device waits to be approved.
+pub const PENDING_DEVICE_MS: u64 = DAY_MS;
+/// Accounts that one account may block.
+pub const MAX_BLOCKED: usize = 1_000;
+/// How long a reset waits while a device of the account signed in as lately as that.
+pub const RESET_DELAY_MS: u64 = 7 * DAY_MS;
 /// Names in one page of the directory.
 pub const MAX_USERS_PER_PAGE: usize = 500;
 /// Fate tags or submission ids in one question.

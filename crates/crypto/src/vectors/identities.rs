@@ -55,6 +55,7 @@ impl Identity {
         let (challenge, exporter) = (rng.array(), rng.array());
         let code = PendingCode::of(
             &certificate.account,
+            &certificate.account_key,
             &certificate.device,
             &certificate.device_key,
             &certificate.identity_key,

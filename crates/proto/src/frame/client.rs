@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{frame_bytes, frames};
+use super::{
+    account::{Block, DropPending, RequestDevice, ResetAccount, SetInteractive},
+    chat::{InChat, Invite},
+    frame_bytes, frames,
+};
 use crate::{
     codec::{self, CodecError},
     ids::{AccountId, DeviceId, FateTag, Incarnation, ListHash, QueueNumber, SubmissionId},
@@ -42,8 +46,22 @@ frames! {
         0x0022 => PublishKeys(PublishKeys),
         /// Needs a device. Answer: Bundles, after the claims are on stable storage.
         0x0023 => ClaimBundles(ClaimBundles),
+        /// Needs PasswordLogin: this device waits to be approved by another. Answer: Done; Approved is pushed later.
+        0x0024 => RequestDevice(RequestDevice),
+        /// Needs a device. Answer: PendingDevices.
+        0x0025 => ListPending,
+        /// Needs a device. Answer: Done.
+        0x0026 => DropPending(DropPending),
+        /// Needs a device. Answer: Done once it is on stable storage.
+        0x0027 => Block(Block),
+        /// Needs PasswordLogin. Answer: Reset.
+        0x0028 => ResetAccount(ResetAccount),
+        /// Needs a device: a reset that waits is refused. Answer: Done.
+        0x0029 => RefuseReset,
         /// Needs a device. Answer: Users.
         0x0030 => ListUsers(ListUsers),
+        /// Needs a device. Answer: Done.
+        0x0031 => SetInteractive(SetInteractive),
         /// Needs a device: starts delivery. Answer: Done, then Deliver pushes and one Drained.
         0x0040 => Attach(Attach),
         /// Needs Attach: all up to here is on the reader's own disk. Answer: Done.
@@ -52,6 +70,16 @@ frames! {
         0x0042 => QueryFates(QueryFates),
         /// Needs a device. Answer: SubmissionState.
         0x0043 => QuerySubmission(QuerySubmission),
+        /// Needs an interactive device. Answer: Inviting.
+        0x0050 => Invite(Invite),
+        /// Needs an interactive device that was invited. Answer: Done.
+        0x0051 => Accept(InChat),
+        /// Needs an interactive device that was invited. Answer: Done.
+        0x0052 => Deny(InChat),
+        /// Needs the device that invited. Answer: Done.
+        0x0053 => Cancel(InChat),
+        /// Needs a device in the chat: ends it for all. Answer: Done.
+        0x0054 => Quit(InChat),
         /// Needs a device. Answer: Submitted once everything is on stable storage, or StaleDevices and nothing stored.
         0x1001 => Submit(Submit),
     }

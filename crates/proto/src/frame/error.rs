@@ -56,6 +56,12 @@ impl ErrorCode {
     pub const INCARNATION: Self = Self(22);
     /// The account was disabled by the operator.
     pub const DISABLED: Self = Self(23);
+    /// A user that was to be invited is away, busy, or being asked already; the message names them.
+    pub const NOT_AVAILABLE: Self = Self(24);
+    /// There is no such invitation or live chat any more.
+    pub const NO_SUCH_CHAT: Self = Self(25);
+    /// The user does not accept what this account sends.
+    pub const NOT_ACCEPTED: Self = Self(26);
 }
 
 /// A request that was not done, and why.

@@ -5,11 +5,20 @@
 //! [`FIRST_DATA_KIND`] on. Requests are pipelined; responses may come in any order. Kinds are never re-used; a byte
 //! snapshot of each frame stands in `tests/snapshots`.
 
+mod account;
+mod chat;
 mod client;
 mod decoder;
 mod error;
 mod server;
 
+pub use account::{
+    Approved, Block, DropPending, PendingDevice, PendingDevices, RequestDevice, ResetAccount, ResetState,
+    SetInteractive,
+};
+pub use chat::{
+    ChatEnd, ChatEnded, ChatId, ChatStarted, InChat, Invite, InviteEnd, InviteEnded, Invited, Inviting,
+};
 pub use client::{
     AccountLogin, Ack, Attach, AuthKey, ClaimBundles, ClientFrame, DeviceLogin, Hello, ListUsers,
     LookupLists, OutgoingEnvelope, PasswordLogin, PublishKeys, QueryFates, QuerySubmission, Register,

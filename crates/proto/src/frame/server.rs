@@ -3,7 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::{ErrorReply, frame_bytes, frames};
+use super::{
+    ErrorReply,
+    account::{Approved, PendingDevices, ResetState},
+    chat::{ChatEnded, ChatStarted, InviteEnded, Invited, Inviting},
+    frame_bytes, frames,
+};
 use crate::{
     chain::KeyChain,
     codec::{self, CodecError},
@@ -32,6 +37,10 @@ frames! {
         0x0121 => KeyCounts(KeyCounts),
         /// To ClaimBundles.
         0x0122 => Bundles(Bundles),
+        /// To ListPending; also pushed when a device asks to be added.
+        0x0123 => PendingDevices(PendingDevices),
+        /// To ResetAccount; also pushed to the account's devices when a reset is asked for, and when they sign in.
+        0x0124 => Reset(ResetState),
         /// To ListUsers.
         0x0130 => Users(Users),
         /// To QueryFates.
@@ -42,6 +51,8 @@ frames! {
         0x0142 => Submitted(Submitted),
         /// To Submit: nothing was stored.
         0x0143 => StaleDevices(StaleDevices),
+        /// To Invite.
+        0x0150 => Inviting(Inviting),
         /// Push, first of all: the server's key chain.
         0x0201 => Chain(KeyChain),
         /// Push: all that was in the mailbox has been sent once; what follows is new.
@@ -52,6 +63,16 @@ frames! {
         0x0204 => Replaced,
         /// Push: the server stops; the client comes back later.
         0x0205 => Stopping,
+        /// Push: the device that waits on this connection was added.
+        0x0206 => Approved(Approved),
+        /// Push: somebody asks for a live chat.
+        0x0210 => Invited(Invited),
+        /// Push: an invitation came to nothing, or was answered on another device.
+        0x0211 => InviteEnded(InviteEnded),
+        /// Push: a live chat starts.
+        0x0212 => ChatStarted(ChatStarted),
+        /// Push: a live chat ended.
+        0x0213 => ChatEnded(ChatEnded),
         /// Push: the next envelope of the mailbox.
         0x1002 => Deliver(Deliver),
     }

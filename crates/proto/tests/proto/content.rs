@@ -48,6 +48,10 @@ fn body() -> impl Strategy<Value = Body> {
             kind,
             body
         }),
+        (any::<[u8; 16]>(), any::<bool>())
+            .prop_map(|(account, blocked)| Body::SyncBlock { account: AccountId(account), blocked }),
+        (any::<[u8; 16]>(), "\\PC{0,16}")
+            .prop_map(|(device, name)| Body::SyncDeviceName { device: DeviceId(device), name }),
     ]
 }
 
@@ -86,6 +90,8 @@ fn samples_hold_every_kind_and_each_comes_back() {
         kind::RESENT,
         kind::GONE,
         kind::SYNC_SENT,
+        kind::SYNC_BLOCK,
+        kind::SYNC_DEVICE_NAME,
     ];
     for kind in kinds {
         assert!(samples::bodies().iter().any(|body| body.kind() == kind), "kind {kind}");

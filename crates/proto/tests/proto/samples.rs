@@ -11,12 +11,14 @@ use sotto_proto::{
     device_list::Revocation,
     envelope::{BodyHash, PART1_LENGTH},
     frame::{
-        AccountIn, AccountLogin, Ack, Attach, AuthKey, Bundles, ClaimBundles, ClientFrame, Deliver, DeviceIn,
-        DeviceLogin, DeviceOutcome, Drained, ErrorCode, ErrorReply, FateState, Fates, Hello, KeyCounts,
-        ListUsers, Lists, LookupLists, MailboxState, Outcome, OutgoingEnvelope, PasswordLogin, Presence,
-        PublishKeys, QueryFates, QuerySubmission, Refusal, Register, Registration, ReplaceList, ServerFrame,
-        ServerLimits, SetPassword, StaleDevices, SubmissionState, Submit, Submitted, Taken, UsedList,
-        UserEntry, Users, Welcome,
+        AccountIn, AccountLogin, Ack, Approved, Attach, AuthKey, Block, Bundles, ChatEnd, ChatEnded, ChatId,
+        ChatStarted, ClaimBundles, ClientFrame, Deliver, DeviceIn, DeviceLogin, DeviceOutcome, Drained,
+        DropPending, ErrorCode, ErrorReply, FateState, Fates, Hello, InChat, Invite, InviteEnd, InviteEnded,
+        Invited, Inviting, KeyCounts, ListUsers, Lists, LookupLists, MailboxState, Outcome, OutgoingEnvelope,
+        PasswordLogin, PendingDevice, PendingDevices, Presence, PublishKeys, QueryFates, QuerySubmission,
+        Refusal, Register, Registration, ReplaceList, RequestDevice, ResetAccount, ResetState, ServerFrame,
+        ServerLimits, SetInteractive, SetPassword, StaleDevices, SubmissionState, Submit, Submitted, Taken,
+        UsedList, UserEntry, Users, Welcome,
     },
     keys::{ED25519_SPKI_PREFIX, KEM_KEY_LENGTH, KemKey},
     prekey::{
@@ -210,6 +212,9 @@ pub(crate) fn bodies() -> Vec<Body> {
             body: b"mine".to_vec(),
         },
         Body::SyncSent { place: Place::Room([9; 16]), kind: kind::TEXT, body: b"ours".to_vec() },
+        Body::SyncBlock { account: AccountId([10; 16]), blocked: true },
+        Body::SyncBlock { account: AccountId([11; 16]), blocked: false },
+        Body::SyncDeviceName { device: DeviceId([12; 16]), name: "läptop".to_owned() },
     ]
 }
 
@@ -262,12 +267,30 @@ pub(crate) fn client_frames() -> Vec<ClientFrame> {
         ClientFrame::PublishKeys(PublishKeys { upload: upload() }),
         ClientFrame::PublishKeys(PublishKeys { upload: PrekeyUpload::default() }),
         ClientFrame::ClaimBundles(ClaimBundles { account, devices: vec![device], one_time: true }),
+        ClientFrame::RequestDevice(RequestDevice {
+            device,
+            device_key: DeviceKey([0x51; 32]),
+            identity_key: IdentityKey([0x52; 32]),
+        }),
+        ClientFrame::ListPending,
+        ClientFrame::DropPending(DropPending { device }),
+        ClientFrame::Block(Block { account, blocked: true }),
+        ClientFrame::Block(Block { account, blocked: false }),
+        ClientFrame::ResetAccount(ResetAccount { list: ByteBuf::from(b"list".to_vec()) }),
+        ClientFrame::RefuseReset,
         ClientFrame::ListUsers(ListUsers { after: None, limit: 500 }),
         ClientFrame::ListUsers(ListUsers { after: Some("alice".into()), limit: 1 }),
+        ClientFrame::SetInteractive(SetInteractive { interactive: true }),
+        ClientFrame::SetInteractive(SetInteractive { interactive: false }),
         ClientFrame::Attach(Attach { incarnation, after: QueueNumber(3) }),
         ClientFrame::Ack(Ack { incarnation, through: QueueNumber(4) }),
         ClientFrame::QueryFates(QueryFates { tags: vec![FateTag([0x19; 16])] }),
         ClientFrame::QuerySubmission(QuerySubmission { submission: SubmissionId([0x1a; 16]) }),
+        ClientFrame::Invite(Invite { users: vec!["bob".into(), "carol".into()] }),
+        ClientFrame::Accept(InChat { chat: ChatId(5) }),
+        ClientFrame::Deny(InChat { chat: ChatId(5) }),
+        ClientFrame::Cancel(InChat { chat: ChatId(5) }),
+        ClientFrame::Quit(InChat { chat: ChatId(5) }),
         ClientFrame::Submit(Submit {
             submission: SubmissionId([0x1a; 16]),
             lists: vec![
@@ -366,6 +389,26 @@ pub(crate) fn server_frames() -> Vec<ServerFrame> {
             lists: vec![ByteBuf::from(b"list".to_vec())],
             wanted: vec![alice.id()],
         }),
+        ServerFrame::PendingDevices(PendingDevices {
+            devices: vec![PendingDevice {
+                device: device_id(3),
+                device_key: DeviceKey([0x51; 32]),
+                identity_key: IdentityKey([0x52; 32]),
+                requested_ms: 1_700_000_000_006,
+            }],
+        }),
+        ServerFrame::Reset(ResetState::None),
+        ServerFrame::Reset(ResetState::Pending(1_700_000_000_007)),
+        ServerFrame::Reset(ResetState::Done),
+        ServerFrame::Inviting(Inviting { chat: ChatId(5), expires_in_ms: 60_000 }),
+        ServerFrame::Approved(Approved { list: ByteBuf::from(b"list".to_vec()) }),
+        ServerFrame::Invited(Invited {
+            chat: ChatId(5),
+            from: "alice".into(),
+            with: vec!["carol".into()],
+            expires_in_ms: 60_000,
+        }),
+        ServerFrame::ChatStarted(ChatStarted { chat: ChatId(5), with: vec!["alice".into(), "carol".into()] }),
         ServerFrame::Chain(chain(&server_keys(1))),
         ServerFrame::Drained(Drained { through: QueueNumber(11), lost_through: QueueNumber(9) }),
         ServerFrame::Taken(Taken { tags: vec![FateTag([0x19; 16])] }),
@@ -378,6 +421,18 @@ pub(crate) fn server_frames() -> Vec<ServerFrame> {
             envelope: ByteBuf::from(b"envelope".to_vec()),
         }),
     ];
+    for why in [
+        InviteEnd::Denied("bob".into()),
+        InviteEnd::Cancelled,
+        InviteEnd::TimedOut,
+        InviteEnd::Gone("bob".into()),
+        InviteEnd::Elsewhere,
+    ] {
+        frames.push(ServerFrame::InviteEnded(InviteEnded { chat: ChatId(5), why }));
+    }
+    for why in [ChatEnd::Quit("bob".into()), ChatEnd::Lost("bob".into())] {
+        frames.push(ServerFrame::ChatEnded(ChatEnded { chat: ChatId(5), why }));
+    }
     for registration in [Registration::Open, Registration::Invite, Registration::Closed] {
         frames.push(ServerFrame::Welcome(Welcome {
             version: 1,

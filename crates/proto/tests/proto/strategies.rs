@@ -8,16 +8,18 @@ use proptest::{
 };
 use serde_bytes::ByteBuf;
 use sotto_proto::{
-    AccountId, DeviceId, FateTag, Incarnation, KeyChain, ListHash, PrekeyPublic, QueueNumber, Signature,
-    SubmissionId, VersionRange,
+    AccountId, DeviceId, DeviceKey, FateTag, IdentityKey, Incarnation, KeyChain, ListHash, PrekeyPublic,
+    QueueNumber, Signature, SubmissionId, VersionRange,
     chain::Successor,
     frame::{
-        AccountIn, AccountLogin, Ack, Attach, AuthKey, Bundles, ClaimBundles, ClientFrame, Deliver, DeviceIn,
-        DeviceLogin, DeviceOutcome, Drained, ErrorCode, ErrorReply, FateState, Fates, Hello, KeyCounts,
-        ListUsers, Lists, LookupLists, MailboxState, Outcome, OutgoingEnvelope, PasswordLogin, Presence,
-        PublishKeys, QueryFates, QuerySubmission, Refusal, Register, Registration, ReplaceList, ServerFrame,
-        ServerLimits, SetPassword, StaleDevices, SubmissionState, Submit, Submitted, Taken, UsedList,
-        UserEntry, Users, Welcome,
+        AccountIn, AccountLogin, Ack, Approved, Attach, AuthKey, Block, Bundles, ChatEnd, ChatEnded, ChatId,
+        ChatStarted, ClaimBundles, ClientFrame, Deliver, DeviceIn, DeviceLogin, DeviceOutcome, Drained,
+        DropPending, ErrorCode, ErrorReply, FateState, Fates, Hello, InChat, Invite, InviteEnd, InviteEnded,
+        Invited, Inviting, KeyCounts, ListUsers, Lists, LookupLists, MailboxState, Outcome, OutgoingEnvelope,
+        PasswordLogin, PendingDevice, PendingDevices, Presence, PublishKeys, QueryFates, QuerySubmission,
+        Refusal, Register, Registration, ReplaceList, RequestDevice, ResetAccount, ResetState, ServerFrame,
+        ServerLimits, SetInteractive, SetPassword, StaleDevices, SubmissionState, Submit, Submitted, Taken,
+        UsedList, UserEntry, Users, Welcome,
     },
     prekey::{
         KemPrekey, OneTimePrekey, PrekeyBundle, PrekeyCounts, PrekeyId, PrekeyUpload, SignedPrekey, Validity,
@@ -198,6 +200,26 @@ pub(crate) fn client() -> Vec<BoxedStrategy<ClientFrame>> {
                 ClientFrame::ClaimBundles(ClaimBundles { account, devices, one_time })
             })
             .boxed(),
+        (device(), device_key(), identity_key())
+            .prop_map(|(device, device_key, identity_key)| {
+                ClientFrame::RequestDevice(RequestDevice { device, device_key, identity_key })
+            })
+            .boxed(),
+        Just(ClientFrame::ListPending).boxed(),
+        device().prop_map(|device| ClientFrame::DropPending(DropPending { device })).boxed(),
+        (account(), any::<bool>())
+            .prop_map(|(account, blocked)| ClientFrame::Block(Block { account, blocked }))
+            .boxed(),
+        bytes().prop_map(|list| ClientFrame::ResetAccount(ResetAccount { list })).boxed(),
+        Just(ClientFrame::RefuseReset).boxed(),
+        any::<bool>()
+            .prop_map(|interactive| ClientFrame::SetInteractive(SetInteractive { interactive }))
+            .boxed(),
+        vec(text(), 0..4).prop_map(|users| ClientFrame::Invite(Invite { users })).boxed(),
+        chat().prop_map(|chat| ClientFrame::Accept(InChat { chat })).boxed(),
+        chat().prop_map(|chat| ClientFrame::Deny(InChat { chat })).boxed(),
+        chat().prop_map(|chat| ClientFrame::Cancel(InChat { chat })).boxed(),
+        chat().prop_map(|chat| ClientFrame::Quit(InChat { chat })).boxed(),
         (option::of(text()), any::<u16>())
             .prop_map(|(after, limit)| ClientFrame::ListUsers(ListUsers { after, limit }))
             .boxed(),
@@ -217,6 +239,29 @@ pub(crate) fn client() -> Vec<BoxedStrategy<ClientFrame>> {
             })
             .boxed(),
     ]
+}
+
+fn chat() -> impl Strategy<Value = ChatId> {
+    any::<u64>().prop_map(ChatId)
+}
+
+fn device_key() -> impl Strategy<Value = DeviceKey> {
+    any::<[u8; 32]>().prop_map(DeviceKey)
+}
+
+fn identity_key() -> impl Strategy<Value = IdentityKey> {
+    any::<[u8; 32]>().prop_map(IdentityKey)
+}
+
+fn pending() -> impl Strategy<Value = PendingDevice> {
+    (device(), device_key(), identity_key(), any::<u64>()).prop_map(
+        |(device, device_key, identity_key, requested_ms)| PendingDevice {
+            device,
+            device_key,
+            identity_key,
+            requested_ms,
+        },
+    )
 }
 
 fn mailbox() -> impl Strategy<Value = MailboxState> {
@@ -317,6 +362,43 @@ pub(crate) fn server() -> Vec<BoxedStrategy<ServerFrame>> {
         submitted().prop_map(ServerFrame::Submitted).boxed(),
         (vec(bytes(), 0..4), vec(account(), 0..4))
             .prop_map(|(lists, wanted)| ServerFrame::StaleDevices(StaleDevices { lists, wanted }))
+            .boxed(),
+        vec(pending(), 0..3)
+            .prop_map(|devices| ServerFrame::PendingDevices(PendingDevices { devices }))
+            .boxed(),
+        prop_oneof![
+            Just(ResetState::None),
+            any::<u64>().prop_map(ResetState::Pending),
+            Just(ResetState::Done)
+        ]
+        .prop_map(ServerFrame::Reset)
+        .boxed(),
+        (chat(), any::<u64>())
+            .prop_map(|(chat, expires_in_ms)| ServerFrame::Inviting(Inviting { chat, expires_in_ms }))
+            .boxed(),
+        bytes().prop_map(|list| ServerFrame::Approved(Approved { list })).boxed(),
+        (chat(), text(), vec(text(), 0..4), any::<u64>())
+            .prop_map(|(chat, from, with, expires_in_ms)| {
+                ServerFrame::Invited(Invited { chat, from, with, expires_in_ms })
+            })
+            .boxed(),
+        (
+            chat(),
+            prop_oneof![
+                text().prop_map(InviteEnd::Denied),
+                Just(InviteEnd::Cancelled),
+                Just(InviteEnd::TimedOut),
+                text().prop_map(InviteEnd::Gone),
+                Just(InviteEnd::Elsewhere),
+            ],
+        )
+            .prop_map(|(chat, why)| ServerFrame::InviteEnded(InviteEnded { chat, why }))
+            .boxed(),
+        (chat(), vec(text(), 0..4))
+            .prop_map(|(chat, with)| ServerFrame::ChatStarted(ChatStarted { chat, with }))
+            .boxed(),
+        (chat(), prop_oneof![text().prop_map(ChatEnd::Quit), text().prop_map(ChatEnd::Lost)])
+            .prop_map(|(chat, why)| ServerFrame::ChatEnded(ChatEnded { chat, why }))
             .boxed(),
         key_chain().prop_map(ServerFrame::Chain).boxed(),
         (number(), number())

@@ -1,9 +1,18 @@
 //! What a face of Sotto (command line, line client, screen, bot) asks of the client, and what it is told. All of it
 //! can travel over the local socket, so a face works the same in the process that owns the profile and beside it.
 
+mod account;
+mod chat;
+
 use serde::{Deserialize, Serialize};
-use sotto_proto::{MessageId, Username};
+use sotto_proto::{
+    MessageId, Username,
+    frame::{ChatId, ResetState},
+};
 use thiserror::Error;
+
+pub use account::{AccountCommand, Device, DeviceStanding, Password};
+pub use chat::{ChatCommand, ChatEvent};
 
 /// What can be asked of a running client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +74,17 @@ pub enum Command {
         /// 60 digits; spaces are ignored.
         number: String,
     },
+    /// Refuses what a user sends from now on, or no longer does, on all devices of the account. Answer: [`Reply::Done`].
+    Block {
+        /// Whom.
+        user: Username,
+        /// Whether they are blocked.
+        blocked: bool,
+    },
+    /// Invitations and live chats.
+    Chat(ChatCommand),
+    /// Devices, password, reset.
+    Account(AccountCommand),
     /// Checks the local store, and says what the server knows of this device. Answer: [`Reply::Doctor`].
     Doctor,
 }
@@ -106,6 +126,15 @@ pub enum Reply {
     Contacts(Vec<Contact>),
     /// To [`Command::Safety`] and [`Command::Trust`].
     Safety(Safety),
+    /// To [`ChatCommand::Invite`].
+    Inviting {
+        /// The invitation.
+        chat: ChatId,
+        /// How long the invited may take.
+        expires_in_ms: u64,
+    },
+    /// To some of [`AccountCommand`].
+    Devices(Vec<Device>),
     /// To [`Command::Doctor`].
     Doctor(Vec<Finding>),
 }
@@ -123,6 +152,12 @@ pub enum Event {
     Fate(MessageFate),
     /// Something the user must know: an identity changed, an old list, a hole in the mailbox. In words.
     Warning(String),
+    /// Something about invitations and live chats.
+    Chat(ChatEvent),
+    /// Devices wait to be approved: their ids, base32. Their codes are on their own screens.
+    DevicesWait(Vec<String>),
+    /// Somebody who knows the password asked for a new identity of this account, or how that ended.
+    Reset(ResetState),
     /// This device cannot go on: replaced by another connection, revoked, or an old copy of the profile. In words.
     Stopped(ClientError),
 }
@@ -337,6 +372,8 @@ pub struct Contact {
     pub rows: u64,
     /// How many envelopes came under this name with another account key; they were attributed to nobody.
     pub impostors: u64,
+    /// Whether what they send is refused.
+    pub blocked: bool,
 }
 
 /// The safety number with a user.
