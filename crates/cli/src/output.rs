@@ -105,6 +105,11 @@ impl Output {
         self.remarks.json
     }
 
+    /// Whether what goes to stdout has colours.
+    pub(crate) fn colour(&self) -> bool {
+        self.stdout_colour
+    }
+
     /// The way to stderr.
     pub(crate) fn remarks(&self) -> Remarks {
         self.remarks
@@ -238,10 +243,15 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Without colours, for what is not printed through [`Output`].
+    /// For what is not printed through [`Output`].
+    pub(crate) fn new(colour: bool) -> Self {
+        Self { text: String::new(), colour }
+    }
+
+    /// Without colours.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
-        Self { text: String::new(), colour: false }
+        Self::new(false)
     }
 
     /// One line.
@@ -300,7 +310,6 @@ impl Lines {
     }
 
     /// What was made.
-    #[cfg(test)]
     pub(crate) fn into_text(self) -> String {
         self.text
     }

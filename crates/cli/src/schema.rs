@@ -37,6 +37,8 @@ const SERVER: Field = ("server", Type::Text, true, "sotto://HOST:PORT/FINGERPRIN
 const PHRASE: Field = ("recovery_phrase", Type::Text, true, "24 words; whoever has them has the account");
 const MESSAGE: Field = ("message", Type::Text, true, "in words");
 const OK: Field = ("ok", Type::Flag, true, "whether it is well");
+const BLOCKED: Field = ("blocked", Type::Flag, true, "whether what they send is refused");
+const DEVICE_ID: Field = ("id", Type::Text, true, "the device's id: 26 lower-case base32 characters");
 const WHAT: Field = ("what", Type::Text, true, "what was looked at");
 
 const OBJECTS: &[Object] = &[
@@ -101,8 +103,25 @@ const OBJECTS: &[Object] = &[
                 true,
                 "envelopes under this name with another key; attributed to nobody",
             ),
+            BLOCKED,
         ],
     ),
+    ("blocked", "somebody was blocked, or no longer is", &[("name", Type::Text, true, "the name"), BLOCKED]),
+    (
+        "device",
+        "a device of the account",
+        &[
+            DEVICE_ID,
+            ("name", Type::Text, true, "the name it was given; empty if none"),
+            ("created_at", Type::Time, true, "when it was made; of a waiting one, when it asked"),
+            ("this", Type::Flag, true, "whether it is this one"),
+            ("standing", Type::Text, true, "listed, waiting or removed"),
+        ],
+    ),
+    ("renamed", "a device has another name", &[DEVICE_ID, ("name", Type::Text, true, "the new name")]),
+    ("turned_away", "a waiting device was turned away", &[DEVICE_ID]),
+    ("password_changed", "the account has another password", &[]),
+    ("reset_refused", "a reset of the account was refused", &[]),
     (
         "outbox",
         "a message that waits",

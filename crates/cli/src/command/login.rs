@@ -29,6 +29,15 @@ pub(crate) async fn run(
         recovery: Some(context.secrets.recovery_phrase().await?),
     };
     let questions = Arc::new(AtTerminal { remarks: out.remarks(), may_ask: context.secrets.may_ask() });
+    join(options, questions, out).await
+}
+
+/// Makes this machine a device of the account, and says so.
+pub(super) async fn join(
+    options: LoginOptions,
+    questions: Arc<AtTerminal>,
+    out: &mut Output,
+) -> Result<(), Failure> {
     let logged_in = setup::login(options, questions).await?;
     let record =
         Record::LoggedIn { username: logged_in.username.to_string(), server: logged_in.server.to_string() };

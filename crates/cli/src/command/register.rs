@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sotto_client::api::ErrorKind;
-use sotto_client::setup::{self, RegisterOptions};
+use sotto_client::setup::{self, RecoveryPhrase, RegisterOptions};
 use sotto_proto::Address;
 
 use super::Context;
@@ -18,6 +18,7 @@ use crate::trust_question::AtTerminal;
 pub(crate) async fn run(
     server: &str,
     user: &str,
+    invite: Option<String>,
     mut context: Context,
     out: &mut Output,
 ) -> Result<(), Failure> {
@@ -27,9 +28,18 @@ pub(crate) async fn run(
         server: address(server)?,
         username: user.to_string(),
         password: context.secrets.password(Ask::Twice).await?,
-        invite: None,
+        invite,
     };
     let questions = Arc::new(AtTerminal { remarks: out.remarks(), may_ask: context.secrets.may_ask() });
+    create(options, questions, out).await.map(|_| ())
+}
+
+/// Makes the account and prints its phrase, which is handed back too.
+pub(super) async fn create(
+    options: RegisterOptions,
+    questions: Arc<AtTerminal>,
+    out: &mut Output,
+) -> Result<RecoveryPhrase, Failure> {
     let registered = setup::register(options, questions).await?;
     let phrase = Phrase::new(registered.recovery_phrase.expose());
     let record = Record::Registered {
@@ -53,7 +63,7 @@ pub(crate) async fn run(
             "the keys are not on the server yet ({error}); the next command brings them there"
         ));
     }
-    Ok(())
+    Ok(registered.recovery_phrase)
 }
 
 /// Reads a server's address.

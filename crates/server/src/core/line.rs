@@ -100,7 +100,7 @@ impl Core {
                 self.close(ticket.connection);
                 Ok(())
             }
-            ClientFrame::Register(register) => self.register(now_ms, ticket, register),
+            ClientFrame::Register(register) => self.register(now_ms, ticket, register, &found),
             ClientFrame::PasswordLogin(login) => self.password_login(now_ms, ticket, login, &found),
             ClientFrame::AccountLogin(login) => self.account_login(ticket, &login, &found),
             ClientFrame::DeviceLogin(login) => self.device_login(ticket, &login, &found),
@@ -173,6 +173,10 @@ impl Core {
 fn accounts_named(frame: &ClientFrame, own: Option<AccountId>) -> Vec<AccountRef> {
     let by_name = |text: &str| sotto_proto::Username::parse(text).ok().map(AccountRef::Name);
     match frame {
+        // Only one that asks whether the name is taken.
+        ClientFrame::Register(register) if register.list.is_empty() => {
+            by_name(&register.username).into_iter().collect()
+        }
         ClientFrame::PasswordLogin(login) => by_name(&login.username).into_iter().collect(),
         ClientFrame::AccountLogin(login) => by_name(&login.username).into_iter().collect(),
         ClientFrame::DeviceLogin(login) => vec![AccountRef::Id(login.account)],
