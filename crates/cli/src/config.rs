@@ -127,7 +127,15 @@ mod tests {
         assert_eq!((unknown.code, unknown.hint.as_deref()), (11, Some("write `profile`")));
         let far = parse("password = \"x\"").unwrap_err();
         assert_eq!(far.hint.as_deref(), Some("the keys are: profile, color, bell, notify"));
-        for bad in ["profile = 1", "profile = \"../x\"", "color = \"blue\"", "color = 3", "bell = 1", "notify = \"mail\"", "= ="] {
+        for bad in [
+            "profile = 1",
+            "profile = \"../x\"",
+            "color = \"blue\"",
+            "color = 3",
+            "bell = 1",
+            "notify = \"mail\"",
+            "= =",
+        ] {
             assert_eq!(parse(bad).unwrap_err().code, 11, "{bad}");
         }
     }

@@ -1,6 +1,7 @@
 //! `sotto`: the terminal client. Commands in, text or JSON out, and an exit code that scripts can rely on; everything
 //! about keys, messages and the server is in the client library.
 
+mod alarm;
 mod args;
 mod command;
 mod config;

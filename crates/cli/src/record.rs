@@ -3,7 +3,8 @@
 
 use serde::Serialize;
 use sotto_client::api::{
-    Contact, Device, DeviceStanding, Fate, Finding, MessageFate, OutboxEntry, Row, RowBody, Safety, Trust, User, Whoami,
+    Contact, Device, DeviceStanding, Fate, Finding, MessageFate, OutboxEntry, Row, RowBody, Safety, Trust,
+    User, Whoami,
 };
 use zeroize::Zeroizing;
 

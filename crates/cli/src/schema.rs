@@ -294,7 +294,13 @@ mod tests {
                 connected: Some(true),
             }),
             Record::User { name: text(), presence: text(), with: vec![text()] },
-            Record::Contact { name: text(), trust: "pinned", messages: 1, impostors: 0 },
+            Record::Contact { name: text(), trust: "pinned", messages: 1, impostors: 0, blocked: false },
+            Record::Blocked { name: text(), blocked: true },
+            Record::Device { id: text(), name: text(), created_at: time(), this: true, standing: "listed" },
+            Record::Renamed { id: text(), name: text() },
+            Record::TurnedAway { id: text() },
+            Record::PasswordChanged,
+            Record::ResetRefused,
             Record::Outbox {
                 id: text(),
                 to: text(),
@@ -397,9 +403,15 @@ mod tests {
             Record::Notice { .. } => 17,
             Record::Error { .. } => 18,
             Record::End => 19,
+            Record::Blocked { .. } => 20,
+            Record::Device { .. } => 21,
+            Record::Renamed { .. } => 22,
+            Record::TurnedAway { .. } => 23,
+            Record::PasswordChanged => 24,
+            Record::ResetRefused => 25,
         };
         let seen: BTreeSet<i32> = full().iter().map(number).collect();
-        assert_eq!(seen, (0..20).collect());
+        assert_eq!(seen, (0..26).collect());
     }
 
     #[test]

@@ -122,7 +122,8 @@ impl Secrets {
         if std::env::var_os(RECOVERY_FILE).is_some() || self.no_input {
             return self.recovery_phrase().await.map(Some);
         }
-        let question = "Recovery phrase (24 words), or Enter to let another device of yours approve this one: ";
+        let question =
+            "Recovery phrase (24 words), or Enter to let another device of yours approve this one: ";
         let text = prompt_shown(question).await?;
         if text.trim().is_empty() { Ok(None) } else { phrase(&text).map(Some) }
     }

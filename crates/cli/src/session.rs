@@ -74,7 +74,10 @@ impl Session {
     }
 
     /// Opens the profile with a password that the command needs for itself too, and waits for the connection.
-    pub(crate) async fn connected_by(context: &Context, password: &Zeroizing<String>) -> Result<Self, Failure> {
+    pub(crate) async fn connected_by(
+        context: &Context,
+        password: &Zeroizing<String>,
+    ) -> Result<Self, Failure> {
         let dir = context.place.dir();
         must_exist(&dir)?;
         let open = Client::open_or_attach(&dir, ClientOptions::default(), || Ok(password.clone()));

@@ -58,7 +58,11 @@ async fn approve(code: Option<String>, mut context: Context, out: &mut Output) -
             None if context.secrets.may_ask() => {
                 secret::ask_shown("The code that stands on the new device's screen: ").await?
             }
-            None => return Err(Failure::new(ErrorKind::Invalid, "no code was given").hint("sotto device approve CODE")),
+            None => {
+                return Err(
+                    Failure::new(ErrorKind::Invalid, "no code was given").hint("sotto device approve CODE")
+                );
+            }
         };
         let password = Password::new(password);
         match session.ask(Command::Account(AccountCommand::ApproveDevice { code, password })).await? {
@@ -112,7 +116,10 @@ async fn remove(id: &str, mut context: Context, out: &mut Output) -> Result<(), 
                 AccountCommand::RemoveDevice { device: id, password: Password::new(password) }
             }
             DeviceStanding::Removed => {
-                return Err(Failure::new(ErrorKind::Invalid, format!("{} was removed before", device.device)));
+                return Err(Failure::new(
+                    ErrorKind::Invalid,
+                    format!("{} was removed before", device.device),
+                ));
             }
         };
         Ok((device, session.ask(Command::Account(command)).await?))
@@ -142,12 +149,15 @@ async fn devices(session: &Session) -> Result<Vec<Device>, Failure> {
 fn one(devices: &[Device], wanted: &str) -> Result<Device, Failure> {
     let wanted = wanted.trim();
     let fits = |device: &&Device| {
-        !wanted.is_empty() && (device.device.starts_with(&wanted.to_ascii_lowercase()) || device.name == wanted)
+        !wanted.is_empty()
+            && (device.device.starts_with(&wanted.to_ascii_lowercase()) || device.name == wanted)
     };
     let mut found = devices.iter().filter(fits);
     match (found.next(), found.next()) {
         (Some(device), None) => Ok(device.clone()),
-        (None, _) => Err(Failure::new(ErrorKind::NotFound, format!("no device {wanted:?}")).hint("sotto device list")),
+        (None, _) => {
+            Err(Failure::new(ErrorKind::NotFound, format!("no device {wanted:?}")).hint("sotto device list"))
+        }
         (Some(_), Some(_)) => Err(Failure::new(
             ErrorKind::Invalid,
             format!("{wanted:?} fits several devices; give more of the id"),

@@ -33,13 +33,11 @@ const TYPED_AHEAD: usize = 32;
 const LEAVE: Duration = Duration::from_secs(20);
 
 /// Talks with a person until one of them ends it.
-pub(crate) async fn run(
-    args: Chat,
-    mut context: Context,
-    out: &mut Output,
-) -> Result<(), Failure> {
+pub(crate) async fn run(args: Chat, mut context: Context, out: &mut Output) -> Result<(), Failure> {
     if out.json() {
-        return Err(Failure::usage("chat is for people; scripts use `recv --follow --json`, `send` and `users`"));
+        return Err(Failure::usage(
+            "chat is for people; scripts use `recv --follow --json`, `send` and `users`",
+        ));
     }
     let Some((mut session, me)) = start::sign_in(&args, &mut context, out).await? else { return Ok(()) };
     let commands = machine::COMMANDS.iter().map(|(name, ..)| *name).collect();

@@ -79,7 +79,8 @@ impl Wanted {
     /// Whether a profile is what was asked for.
     fn check(&self, whoami: &Whoami) -> Result<(), Failure> {
         let other = |what: String| {
-            Failure::new(ErrorKind::Invalid, what).hint("use another profile for it: sotto --profile NAME chat SERVER PORT USER")
+            Failure::new(ErrorKind::Invalid, what)
+                .hint("use another profile for it: sotto --profile NAME chat SERVER PORT USER")
         };
         if let Some(user) = &self.user
             && *user != whoami.username
@@ -101,7 +102,8 @@ fn same_server(wanted: &Address, ours: &Address) -> bool {
     const HERE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
     let here = |host: &str| HERE.contains(&host);
     let host = wanted.host.eq_ignore_ascii_case(&ours.host) || (here(&wanted.host) && here(&ours.host));
-    host && wanted.port == ours.port && (wanted.fingerprint.is_none() || wanted.fingerprint == ours.fingerprint)
+    host && wanted.port == ours.port
+        && (wanted.fingerprint.is_none() || wanted.fingerprint == ours.fingerprint)
 }
 
 /// The account that this profile has, if it has one.
@@ -121,7 +123,11 @@ async fn existing(context: &mut Context, out: &Output) -> Result<Option<Session>
             Ok(client) => return Ok(Some(Session::of(client))),
             // A registration that was never finished: it is taken up again.
             Err(error) if error.kind == ErrorKind::LoginNeeded => return Ok(None),
-            Err(error) if error.kind == ErrorKind::LocalStore && context.secrets.asks_for_password() && tries < TRIES => {
+            Err(error)
+                if error.kind == ErrorKind::LocalStore
+                    && context.secrets.asks_for_password()
+                    && tries < TRIES =>
+            {
                 tries += 1;
                 out.warning(&format!("{WRONG} ({error})"));
             }
@@ -174,19 +180,23 @@ async fn first_use(
                 invite: invite.clone(),
             };
             match register::create(options, questions, out).await {
-                Ok(phrase) if context.secrets.may_ask() && at_terminal() => ask_words(phrase.expose(), out).await,
+                Ok(phrase) if context.secrets.may_ask() && at_terminal() => {
+                    ask_words(phrase.expose(), out).await
+                }
                 other => other.map(|_| ()),
             }
         };
         match done {
             Ok(()) => {
                 let interactive = ClientOptions { interactive: true, ..ClientOptions::default() };
-                let client = Client::open_or_attach(&context.place.dir(), interactive, || Ok(password)).await?;
+                let client =
+                    Client::open_or_attach(&context.place.dir(), interactive, || Ok(password)).await?;
                 return Ok(Some(Session::of(client)));
             }
             Err(failure) if wrong(&failure) && context.secrets.asks_for_password() => {
                 // Also the server's delay after too many of them.
-                let wait = failure.hint.filter(|hint| hint.starts_with("try again")).map(|hint| format!("; {hint}"));
+                let wait =
+                    failure.hint.filter(|hint| hint.starts_with("try again")).map(|hint| format!("; {hint}"));
                 out.warning(&format!("{WRONG}{}", wait.unwrap_or_default()));
             }
             Err(failure) => return Err(failure),
@@ -273,7 +283,8 @@ async fn ask_words(phrase: &str, out: &Output) -> Result<(), Failure> {
         let anywhere = usize::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
         let number = left.remove(anywhere % left.len().max(1));
         loop {
-            let question = format!("To be sure that it is written down: word {number} is (Enter skips this): ");
+            let question =
+                format!("To be sure that it is written down: word {number} is (Enter skips this): ");
             let word = secret::ask_shown(&question).await?;
             if word.is_empty() {
                 out.warning("not checked; print the phrase again with: sotto recovery show");
@@ -314,7 +325,10 @@ mod tests {
         for port in ["0", "70000"] {
             assert_eq!(wanted("localhost", Some(port), Some("alice")).err().unwrap().code, 1, "{port}");
         }
-        assert_eq!(wanted("localhost", Some("7000"), Some("")).err().unwrap().message, "Username can't be empty");
+        assert_eq!(
+            wanted("localhost", Some("7000"), Some("")).err().unwrap().message,
+            "Username can't be empty"
+        );
     }
 
     #[test]

@@ -39,7 +39,8 @@ impl Machine {
                 if cancelled {
                     return self.cancel();
                 }
-                self.said.line(&format!("{user} is asked, and has {} s to answer.", expires_in_ms.div_ceil(1000)));
+                self.said
+                    .line(&format!("{user} is asked, and has {} s to answer.", expires_in_ms.div_ceil(1000)));
                 self.question();
             }
             Ok(_) => self.menu(),
@@ -121,7 +122,10 @@ impl Machine {
         let no = if self.leaving != Leaving::No {
             String::new()
         } else if !with.is_empty() {
-            format!("{from} asks for a group chat with {}; this version has none yet, and denies it.", with.join(", "))
+            format!(
+                "{from} asks for a group chat with {}; this version has none yet, and denies it.",
+                with.join(", ")
+            )
         } else if matches!(self.mode, Mode::Live(_) | Mode::Accepting { .. }) || self.asked.is_some() {
             format!("{from} asks for a live chat; you are busy, and it is denied.")
         } else {
@@ -165,7 +169,9 @@ impl Machine {
             return;
         }
         self.said.line(&match why {
-            InviteEnd::Cancelled if matches!(self.mode, Mode::Inviting { .. }) => "The invitation is taken back.".to_owned(),
+            InviteEnd::Cancelled if matches!(self.mode, Mode::Inviting { .. }) => {
+                "The invitation is taken back.".to_owned()
+            }
             InviteEnd::Cancelled => "The invitation was taken back.".to_owned(),
             InviteEnd::TimedOut => "Nobody answered in time; there is no chat.".to_owned(),
             InviteEnd::Gone(name) => format!("{name} has gone; there is no chat."),
@@ -209,7 +215,10 @@ impl Machine {
             }
             _ => return,
         };
-        self.said.toned(Tone::Good, &format!("Welcome to the chat with {with}. Type Quit on a line of its own to leave it."));
+        self.said.toned(
+            Tone::Good,
+            &format!("Welcome to the chat with {with}. Type Quit on a line of its own to leave it."),
+        );
         match answer {
             Ok(Reply::Rows(rows)) => self.earlier(&rows, since),
             Ok(_) => {}
@@ -246,7 +255,9 @@ impl Machine {
         let asked = self.asked.take();
         let said = match (&self.mode, &asked) {
             (Mode::Live(_), _) => "Chat session ended".to_owned(),
-            (Mode::Inviting { user, .. }, _) => format!("The invitation to {user} is gone with the connection."),
+            (Mode::Inviting { user, .. }, _) => {
+                format!("The invitation to {user} is gone with the connection.")
+            }
             (Mode::Accepting { from, .. }, _) | (_, Some(Asked { from, .. })) => {
                 format!("The invitation of {from} is gone with the connection.")
             }
@@ -262,7 +273,8 @@ impl Machine {
 
     /// Whether a chat or an invitation has to be ended before the program can.
     pub(super) fn engaged(&self) -> bool {
-        self.asked.is_some() || matches!(self.mode, Mode::Inviting { .. } | Mode::Accepting { .. } | Mode::Live(_))
+        self.asked.is_some()
+            || matches!(self.mode, Mode::Inviting { .. } | Mode::Accepting { .. } | Mode::Live(_))
     }
 
     /// Ends what was begun, for the program ends.

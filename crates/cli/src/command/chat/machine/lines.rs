@@ -70,10 +70,10 @@ impl Machine {
                 self.mode = Mode::Menu;
                 if line.is_empty() {
                     self.said.line("Nothing was sent.");
+                    self.question_again();
                 } else {
                     self.send(user, unescaped(text), false);
                 }
-                self.question_again();
             }
             Mode::Starting | Mode::Accepting { .. } => {}
         }
@@ -85,12 +85,14 @@ impl Machine {
         match meant {
             _ if is_quit(text.trim()) => {}
             Some(Meant::Live(with)) => {
-                self.said.toned(Tone::Bad, &format!("Not sent: the chat with {with} had ended. What you typed:"));
+                self.said
+                    .toned(Tone::Bad, &format!("Not sent: the chat with {with} had ended. What you typed:"));
                 self.said.message("    ", text, "");
                 self.said.line(&format!("To send it as a message: /msg {with} TEXT"));
             }
             _ => {
-                self.said.toned(Tone::Bad, "Not taken: something else is asked now than when you began to type:");
+                self.said
+                    .toned(Tone::Bad, "Not taken: something else is asked now than when you began to type:");
                 self.said.message("    ", text, "");
             }
         }

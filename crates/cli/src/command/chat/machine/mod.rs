@@ -17,8 +17,8 @@ use sotto_proto::frame::{ChatId, InviteEnd, ResetState};
 use sotto_proto::{MessageId, Username};
 
 use self::sending::Written;
+use crate::alarm;
 use crate::output::{Lines, Tone};
-use crate::time::local_minute;
 
 pub(super) use self::slash::COMMANDS;
 
@@ -293,10 +293,8 @@ impl Machine {
             Event::Row(_) | Event::Drained => self.fetch(),
             Event::Fate(fate) => self.fate(fate),
             Event::Connection(connection) => self.connection(&connection),
-            Event::Warning(text) => self.said.toned(Tone::Bad, &format!("warning: {text}")),
             Event::Chat(event) => self.chat_event(event),
-            Event::DevicesWait(devices) => self.devices_wait(&devices),
-            Event::Reset(state) => self.reset(state),
+            event @ (Event::Warning(_) | Event::DevicesWait(_) | Event::Reset(_)) => self.alarm(&event),
             Event::Stopped(error) => self.end(Output::Fail(Box::new(error))),
         }
     }
@@ -330,33 +328,15 @@ impl Machine {
         }
     }
 
-    fn devices_wait(&mut self, devices: &[String]) {
-        if devices.is_empty() {
-            return;
+    /// Something that the user must know, whatever they are doing.
+    fn alarm(&mut self, event: &Event) {
+        if let Event::Reset(ResetState::None) = event {
+            self.said.toned(Tone::Good, "No reset of this account waits any more.");
         }
-        self.said.toned(Tone::Bad, "A device that knows the password asks to join this account:");
-        for device in devices {
-            self.said.line(&format!("    {device}"));
-        }
-        self.said.line("If it is yours, type the code that it shows: sotto device approve CODE");
-        self.said.line("If it is not, somebody has your password: sotto password change");
-        self.ring("a device asks to join your account");
-    }
-
-    fn reset(&mut self, state: ResetState) {
-        match state {
-            ResetState::None => self.said.toned(Tone::Good, "No reset of this account waits any more."),
-            ResetState::Pending(until_ms) => {
-                let until = local_minute(until_ms);
-                self.said.toned(
-                    Tone::Bad,
-                    &format!("Somebody who knows the password has asked for a new identity of this account. It takes effect on {until}."),
-                );
-                self.said.line("If that was not you: sotto recovery refuse-reset, and sotto password change");
-                self.ring("somebody wants to reset your account");
-            }
-            ResetState::Done => {
-                self.said.toned(Tone::Bad, "The account has a new identity now; this device is no longer part of it.");
+        if let Some(words) = alarm::words(event) {
+            self.said.toned(Tone::Bad, &format!("warning: {words}"));
+            if !matches!(event, Event::Warning(_)) {
+                self.ring("your account needs your attention");
             }
         }
     }

@@ -4,7 +4,7 @@ use sotto_client::api::{ClientError, Command, ErrorKind, Fate, MessageFate, Reci
 use sotto_proto::Username;
 use sotto_proto::content::MAX_TEXT;
 
-use super::{Ask, Machine};
+use super::{Ask, Machine, Mode};
 use crate::output::Tone;
 
 /// Messages whose fate is watched; of more than that the outbox tells.
@@ -32,6 +32,9 @@ impl Machine {
                 Tone::Bad,
                 &format!("Not sent: the text has {} bytes, and {MAX_TEXT} is the most.", text.len()),
             );
+            if !live {
+                self.question_again();
+            }
             return;
         }
         self.unread.remove(to.as_str());
@@ -55,6 +58,7 @@ impl Machine {
                 } else {
                     if !self.online {
                         self.waits(&mut written);
+                        self.outcome(&written);
                     }
                     if self.written.len() < WATCHED {
                         self.written.insert(message, written);
@@ -63,11 +67,18 @@ impl Machine {
                     }
                 }
             }
-            Ok(_) => self.said.toned(Tone::Bad, &format!("Not sent: {}", quoted(&written.excerpt))),
-            Err(error) if error.kind == ErrorKind::NotFound => self.no_such_user(&written),
-            Err(error) => {
+            Ok(_) => {
                 self.said.toned(Tone::Bad, &format!("Not sent: {}", quoted(&written.excerpt)));
-                self.problem(&error);
+                self.outcome(&written);
+            }
+            Err(error) => {
+                if error.kind == ErrorKind::NotFound {
+                    self.no_such_user(&written);
+                } else {
+                    self.said.toned(Tone::Bad, &format!("Not sent: {}", quoted(&written.excerpt)));
+                    self.problem(&error);
+                }
+                self.outcome(&written);
             }
         }
         if self.sends == 0 {
@@ -129,6 +140,16 @@ impl Machine {
             Fate::Refused => self.said.toned(Tone::Bad, &format!("Refused, to {to}: {text}{why}")),
             Fate::Expired => self.said.toned(Tone::Bad, &format!("Expired, to {to}: {text}{why}")),
             Fate::Waiting => {}
+        }
+        if !written.said_to_wait {
+            self.outcome(written);
+        }
+    }
+
+    /// Asks again what was asked before somebody wrote in between.
+    fn outcome(&mut self, written: &Written) {
+        if !written.live && !matches!(self.mode, Mode::Live(_)) {
+            self.question_again();
         }
     }
 

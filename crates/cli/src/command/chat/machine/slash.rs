@@ -51,7 +51,9 @@ impl Machine {
                     Some(near) => format!("did you mean {near}?"),
                     None => "/help lists the commands.".to_owned(),
                 };
-                self.said.line(&format!("There is no command {unknown}; {meant} (To send text that begins with /, write //.)"));
+                self.said.line(&format!(
+                    "There is no command {unknown}; {meant} (To send text that begins with /, write //.)"
+                ));
             }
         }
         self.question_again();
@@ -91,9 +93,6 @@ impl Machine {
             }
             (Ok(user), text) => {
                 self.send(user, text, false);
-                if !matches!(self.mode, Mode::Live(_)) {
-                    self.question_again();
-                }
             }
         }
     }

@@ -84,7 +84,8 @@ impl Console {
                 begun: None,
                 prompting: false,
                 resized: signal(SignalKind::window_change()).map_err(failed)?,
-                continued: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())).map_err(failed)?,
+                continued: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))
+                    .map_err(failed)?,
                 ended: false,
             }))
         } else {
@@ -126,7 +127,12 @@ impl Console {
     }
 
     /// Lets the user notice something.
-    pub(in crate::command::chat) fn ring(&mut self, why: &str, bell: bool, osc9: bool) -> Result<(), Failure> {
+    pub(in crate::command::chat) fn ring(
+        &mut self,
+        why: &str,
+        bell: bool,
+        osc9: bool,
+    ) -> Result<(), Failure> {
         if self.is_pipe() {
             return Ok(());
         }
@@ -221,7 +227,11 @@ impl Terminal {
     }
 
     fn redraw(&mut self) -> String {
-        if self.prompting { self.view.redraw(self.editor.text(), self.editor.cursor()) } else { String::new() }
+        if self.prompting {
+            self.view.redraw(self.editor.text(), self.editor.cursor())
+        } else {
+            String::new()
+        }
     }
 
     fn key(&mut self, key: Key, context: u64) -> (String, Option<Heard>) {
@@ -253,7 +263,8 @@ impl Terminal {
                 let written = self.view.enter(text);
                 tty::restore();
                 // Goes on here after SIGCONT, which is heard as an event too.
-                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
+                let _ =
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
                 written
             }
             Edit::Line(line) => {

@@ -180,7 +180,8 @@ impl Editor {
             None => (1, self.text.clone()),
             Some((back, typed)) => (back + 1, typed.clone()),
         };
-        let Some(line) = self.history.len().checked_sub(back).and_then(|at| self.history.get(at)).cloned() else {
+        let Some(line) = self.history.len().checked_sub(back).and_then(|at| self.history.get(at)).cloned()
+        else {
             return Edit::Refused;
         };
         self.back = Some((back, typed));
@@ -198,12 +199,20 @@ impl Editor {
     }
 
     fn complete(&mut self) -> Edit {
-        let start = self.text.get(..self.cursor).and_then(|left| left.rfind(char::is_whitespace)).map_or(0, |at| at + 1);
+        let start = self
+            .text
+            .get(..self.cursor)
+            .and_then(|left| left.rfind(char::is_whitespace))
+            .map_or(0, |at| at + 1);
         let word = self.text.get(start..self.cursor).unwrap_or_default();
         let sign = if word.starts_with('@') { "@" } else { "" };
         let stem = word.strip_prefix('@').unwrap_or(word);
         let mut found: Vec<String> = if start == 0 && word.starts_with('/') {
-            self.commands.iter().filter(|name| name.starts_with(word)).map(|name| (*name).to_owned()).collect()
+            self.commands
+                .iter()
+                .filter(|name| name.starts_with(word))
+                .map(|name| (*name).to_owned())
+                .collect()
         } else if stem.is_empty() && start == 0 {
             Vec::new()
         } else {
@@ -329,7 +338,10 @@ mod tests {
     #[test]
     fn a_line_has_an_end() {
         let mut editor = Editor::new(Vec::new(), false);
-        assert_eq!(editor.key(Key::Paste("x".repeat(MAX_TEXT + 1))), Edit::Appended("x".repeat(MAX_TEXT + 1)));
+        assert_eq!(
+            editor.key(Key::Paste("x".repeat(MAX_TEXT + 1))),
+            Edit::Appended("x".repeat(MAX_TEXT + 1))
+        );
         assert_eq!(editor.key(Key::Char('x')), Edit::Refused);
     }
 

@@ -217,30 +217,24 @@ mod tests {
 
     #[test]
     fn arrows_and_their_kin_in_all_spellings() {
-        assert_eq!(keys(b"\x1b[A\x1bOA\x1b[D\x1b[1;5D\x1bb"), [
-            Key::Up,
-            Key::Up,
-            Key::Left,
-            Key::WordLeft,
-            Key::WordLeft
-        ]);
-        assert_eq!(keys(b"\x1b[H\x1b[1~\x1b[F\x1b[4~\x1b[3~"), [
-            Key::Home,
-            Key::Home,
-            Key::End,
-            Key::End,
-            Key::Delete
-        ]);
+        assert_eq!(
+            keys(b"\x1b[A\x1bOA\x1b[D\x1b[1;5D\x1bb"),
+            [Key::Up, Key::Up, Key::Left, Key::WordLeft, Key::WordLeft]
+        );
+        assert_eq!(
+            keys(b"\x1b[H\x1b[1~\x1b[F\x1b[4~\x1b[3~"),
+            [Key::Home, Key::Home, Key::End, Key::End, Key::Delete]
+        );
         // Unknown ones are swallowed whole.
         assert_eq!(keys(b"\x1b[99;12ux"), [Key::Char('x')]);
     }
 
     #[test]
     fn a_paste_is_one_key_with_its_line_breaks() {
-        assert_eq!(keys(b"\x1b[200~one\rtwo\r\n\x1b[Athree\n\x1b[201~x"), [
-            Key::Paste("one\ntwo\n\u{1b}[Athree".into()),
-            Key::Char('x')
-        ]);
+        assert_eq!(
+            keys(b"\x1b[200~one\rtwo\r\n\x1b[Athree\n\x1b[201~x"),
+            [Key::Paste("one\ntwo\n\u{1b}[Athree".into()), Key::Char('x')]
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::OFlags;
-use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
+};
 use tokio::io::unix::AsyncFd;
 
 const PASTE_ON: &[u8] = b"\x1b[?2004h";
@@ -47,7 +49,12 @@ impl Tty {
         let path = name.to_str().map_err(|_| io::ErrorKind::InvalidData)?;
         let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
         let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
-        let tty = Self { keys: AsyncFd::new(file)?, pastes };
+        #[expect(
+            deprecated,
+            reason = "what takes its place is unsafe; a file that is never replaced keeps its descriptor, as that asks for"
+        )]
+        let keys = AsyncFd::new(file)?;
+        let tty = Self { keys, pastes };
         tty.take()?;
         Ok(tty)
     }
@@ -62,9 +69,15 @@ impl Tty {
         let mut modes = tcgetattr(tty)?;
         // Output stays processed: a line's end moves to the start of the next one.
         modes.input_modes.remove(
-            InputModes::BRKINT | InputModes::ICRNL | InputModes::INPCK | InputModes::ISTRIP | InputModes::IXON,
+            InputModes::BRKINT
+                | InputModes::ICRNL
+                | InputModes::INPCK
+                | InputModes::ISTRIP
+                | InputModes::IXON,
         );
-        modes.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::IEXTEN | LocalModes::ISIG);
+        modes
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::IEXTEN | LocalModes::ISIG);
         modes.special_codes[SpecialCodeIndex::VMIN] = 1;
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(tty, OptionalActions::Now, &modes)?;
@@ -86,7 +99,9 @@ impl Tty {
             match ready.try_io(|keys| keys.get_ref().read(buffer)) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What a terminal says when its other side is closed.
-                Ok(Err(error)) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => return Ok(0),
+                Ok(Err(error)) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                    return Ok(0);
+                }
                 Ok(read) => return read,
                 Err(_would_block) => {}
             }

@@ -138,7 +138,9 @@ impl View {
     pub(super) fn enter(&mut self, text: &str) -> String {
         let written = match (&self.drawn, self.style) {
             (None, _) => return String::new(),
-            (Some((widths, before)), Style::Cursor) if *before < widths.len() => self.redraw(text, text.len()),
+            (Some((widths, before)), Style::Cursor) if *before < widths.len() => {
+                self.redraw(text, text.len())
+            }
             _ => String::new(),
         };
         let full = self.drawn.take().is_some_and(|(widths, _)| {
@@ -232,6 +234,8 @@ fn display(grapheme: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::num::NonZero;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -242,10 +246,14 @@ mod tests {
         view: View,
     }
 
+    fn size(cells: u16) -> NonZero<u16> {
+        NonZero::new(cells).unwrap()
+    }
+
     impl Screen {
         fn new(style: Style, columns: u16, rows: u16) -> Self {
             Self {
-                parser: vt100::Parser::new(rows, columns, 0),
+                parser: vt100::Parser::new(size(rows), size(columns), 0),
                 view: View::new(style, "alice> ", (columns.into(), rows.into())),
             }
         }
@@ -266,8 +274,12 @@ mod tests {
         }
 
         fn rows(&self) -> Vec<String> {
-            let all: Vec<String> = self.parser.screen().contents().lines().map(|row| row.trim_end().to_owned()).collect();
-            all
+            let screen = self.parser.screen();
+            let (_, columns) = screen.size();
+            let mut rows: Vec<String> =
+                screen.rows(0, columns.into()).map(|row| row.trim_end().to_owned()).collect();
+            rows.truncate(rows.iter().rposition(|row| !row.is_empty()).map_or(0, |last| last + 1));
+            rows
         }
     }
 
@@ -329,7 +341,7 @@ mod tests {
     fn another_width_moves_nothing_away_from_its_place() {
         let mut screen = Screen::new(Style::Cursor, 40, 10);
         screen.draw("some text", 9);
-        screen.parser.screen_mut().set_size(10, 30);
+        screen.parser.screen_mut().set_size(size(10), size(30));
         screen.view.resized((30, 10));
         screen.print("bob: hi", "some text", 9);
         assert_eq!(screen.rows(), ["bob: hi", "alice> some text"]);
