@@ -10,7 +10,7 @@ use sotto_proto::{
 use sotto_store::StoreError;
 
 use super::{
-    ConnectionId, Core, Operation, StoreCall, StoreReply,
+    ConnectionId, Core, Operation, Refused, StoreCall, StoreReply,
     connection::{Queued, Ticket},
     known::{AccountRef, Known, KnownAccounts},
     step::Step,
@@ -115,6 +115,18 @@ impl Core {
             ClientFrame::QueryFates(query) => self.query_fates(ticket, query),
             ClientFrame::QuerySubmission(query) => self.query_submission(ticket, &query),
             ClientFrame::Submit(submit) => self.submit(now_ms, ticket, submit, attempts, &found),
+            ClientFrame::Invite(_)
+            | ClientFrame::Accept(_)
+            | ClientFrame::Deny(_)
+            | ClientFrame::Cancel(_)
+            | ClientFrame::Quit(_)
+            | ClientFrame::SetInteractive(_) => Err(unsupported()),
+            ClientFrame::RequestDevice(_)
+            | ClientFrame::ListPending
+            | ClientFrame::DropPending(_)
+            | ClientFrame::Block(_)
+            | ClientFrame::ResetAccount(_)
+            | ClientFrame::RefuseReset => Err(unsupported()),
         };
         if let Err(refused) = result {
             self.refuse(ticket, refused);
@@ -167,6 +179,10 @@ impl Core {
             connection.blocked = true;
         }
     }
+}
+
+fn unsupported() -> Refused {
+    (ErrorCode::UNSUPPORTED, "this server does not serve this request".into())
 }
 
 /// The accounts that a request's start looks at.
