@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     api::{ClientError, ErrorKind},
-    driver::{OpenProfile, Profile, off_thread, os_rng},
+    driver::{OpenProfile, Profile, StoreKey, off_thread, os_rng},
     store::{Identity, LocalStore, ServerPin, StoreError},
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Unfinished {
 /// A profile without an account.
 pub(super) struct Begun {
     profile: Profile,
-    store: Option<LocalStore>,
+    store: Option<(LocalStore, StoreKey)>,
     pub(super) unfinished: Option<Unfinished>,
 }
 
@@ -40,7 +40,7 @@ impl Begun {
         if !Profile::exists(dir) || !profile.has_store() {
             return Ok(Self { profile, store: None, unfinished: None });
         }
-        let mut store = profile.open_store(password).map_err(|error| {
+        let (mut store, key) = profile.open_store(password).map_err(|error| {
             error.hint("the profile exists already: use the password it was begun with, or another --profile")
         })?;
         let found = store.transaction::<_, ClientError>(|tx| {
@@ -61,7 +61,7 @@ impl Begun {
             Some((identity, Some(server), Some(list))) => Some(Unfinished { identity, server, list }),
             _ => None,
         };
-        Ok(Self { profile, store: Some(store), unfinished })
+        Ok(Self { profile, store: Some((store, key)), unfinished })
     }
 
     /// Puts a device on the disk, in place of what an earlier attempt left.
@@ -73,7 +73,7 @@ impl Begun {
         let password = password.clone();
         off_thread(move || {
             let Self { profile, store, .. } = self;
-            let mut store = if let Some(store) = store {
+            let (mut store, key) = if let Some(store) = store {
                 store
             } else {
                 profile.make_key(&password)?;
@@ -86,7 +86,7 @@ impl Begun {
                 tx.pin(&device.list, true)
             })?;
             let list = device.list.clone();
-            Ok((Self { profile, store: Some(store), unfinished: Some(device) }, list))
+            Ok((Self { profile, store: Some((store, key)), unfinished: Some(device) }, list))
         })
         .await
     }
@@ -95,13 +95,14 @@ impl Begun {
     pub(super) async fn finish(self) -> Result<OpenProfile, ClientError> {
         off_thread(move || {
             let Self { profile, store, .. } = self;
-            let mut store = store.ok_or_else(|| ClientError::new(ErrorKind::Bug, "nothing was kept"))?;
+            let (mut store, key) =
+                store.ok_or_else(|| ClientError::new(ErrorKind::Bug, "nothing was kept"))?;
             #[expect(
                 clippy::redundant_closure_for_method_calls,
                 reason = "the method alone is not general enough"
             )]
             store.transaction::<_, StoreError>(|tx| tx.set_registered())?;
-            Ok(OpenProfile::new(profile, store))
+            Ok(OpenProfile::new(profile, store, key))
         })
         .await
     }
