@@ -215,6 +215,12 @@ impl Tx<'_> {
         Ok(Some(ServerId(id)))
     }
 
+    /// The profile has an account: what it took to get there is of no use any more.
+    pub fn forget_setup(&self) -> Result<(), StoreError> {
+        self.run("DELETE FROM meta WHERE name IN ('waiting device', 'reset')", [])?;
+        Ok(())
+    }
+
     /// This profile asks that server for a reset of the account.
     pub fn set_reset_asked(&self, server: &ServerId) -> Result<(), StoreError> {
         self.set_meta("reset", &server.0)

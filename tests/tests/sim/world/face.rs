@@ -66,6 +66,13 @@ impl World {
         self.rows(index).into_iter().map(line).collect()
     }
 
+    /// The screen without the rows that tell of a new device of one's own.
+    pub(crate) fn said(&mut self, index: usize) -> Vec<String> {
+        let mut lines = self.screen(index);
+        lines.retain(|line| !line.starts_with("? a device was added to your account"));
+        lines
+    }
+
     /// Everything that waits in a device's outbox, messages and what devices tell each other.
     #[allow(
         clippy::redundant_closure_for_method_calls,

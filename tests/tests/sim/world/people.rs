@@ -177,6 +177,7 @@ impl World {
             events: Vec::new(),
             closed: None,
             wake_ms: None,
+            password_changed: None,
         });
         let index = self.devices.len() - 1;
         self.start(index);
