@@ -1,6 +1,7 @@
 //! The real program: start and end, exit codes, hostile connections, and the main job over real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod accounts;
 mod client;
 #[cfg(feature = "hostile")]
 mod hostile;

@@ -111,7 +111,10 @@ impl World {
                     self.server.as_mut().unwrap().handle(now_ms, ServerInput::Worked { operation, result });
                 }
                 ServerOutput::Failed(text) => panic!("the server failed: {text}"),
-                ServerOutput::FrameLimit { .. } | ServerOutput::Log(_) | ServerOutput::Operator { .. } => {}
+                ServerOutput::FrameLimit { .. }
+                | ServerOutput::Log(_)
+                | ServerOutput::Operator { .. }
+                | ServerOutput::Ordered { .. } => {}
             }
         }
     }
