@@ -1,4 +1,4 @@
-//! What the log says: metadata only. No event has a place for content, keys or ids.
+//! What the log says: metadata only. No event has a place for content, keys, ids, or the recipient of a message.
 
 use std::{borrow::Cow, fmt, net::SocketAddr};
 
@@ -64,6 +64,8 @@ pub enum Event {
         /// Why.
         reason: Cow<'static, str>,
     },
+    /// An invitation or a live chat ended: whose, why, and who is free again.
+    LiveChat(String),
     /// Rows past their time were removed.
     Expired {
         /// How many.
@@ -92,7 +94,7 @@ impl Event {
             | Self::Disconnected { peer }
             | Self::Request { peer, .. }
             | Self::Refused { peer, .. } => Some(*peer),
-            Self::Expired { .. } | Self::Trouble(_) => None,
+            Self::LiveChat(_) | Self::Expired { .. } | Self::Trouble(_) => None,
         }
     }
 }
@@ -113,7 +115,7 @@ impl fmt::Display for Event {
             }
             Self::Refused { peer, reason } => write!(f, "{peer} refused: {reason}"),
             Self::Expired { rows } => write!(f, "{rows} rows past their time removed"),
-            Self::Trouble(what) => f.write_str(what),
+            Self::LiveChat(what) | Self::Trouble(what) => f.write_str(what),
         }
     }
 }

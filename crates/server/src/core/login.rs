@@ -215,11 +215,12 @@ impl Core {
         let peer = connection.peer;
         session.mailbox = mailbox;
         let name = session.name.clone();
-        if session.interactive {
-            *self.interactive.entry(session.account).or_insert(0) += 1;
-        }
-        let device = session.device;
+        let (account, device, interactive) = (session.account, session.device, session.interactive);
         connection.session = Some(session);
+        if interactive {
+            // Before the other one goes: an invitation that only it could answer passes to this one.
+            self.person_came(ticket.connection, account);
+        }
         if let Some(other) = self.devices.insert(device, ticket.connection) {
             self.send(other, PUSH, &ServerFrame::Replaced, SendClass::Notice);
             self.close(other);
@@ -228,6 +229,7 @@ impl Core {
         let device_in = DeviceIn { list_number: known.number(), list_hash: known.hash, mailbox, prekeys };
         self.log(Event::Online { peer, name });
         self.answer(ticket, &ServerFrame::DeviceIn(device_in), "device signed in");
+        self.tell_invitation(now_ms, ticket.connection, account);
         self.unblock(now_ms, ticket.connection);
     }
 }

@@ -11,6 +11,7 @@
 
 mod answer;
 mod bucket;
+mod chats;
 mod config;
 mod connection;
 mod directory;
@@ -21,6 +22,7 @@ mod io;
 mod known;
 mod line;
 mod lists;
+mod live;
 mod login;
 mod opening;
 mod operator;
@@ -39,14 +41,14 @@ mod waiting;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use sotto_proto::{
     AccountId, DeviceId, KeyChain, ServerId,
-    frame::{ErrorCode, ErrorReply, PUSH, ServerFrame},
+    frame::{ChatEnd, ErrorCode, ErrorReply, PUSH, ServerFrame},
 };
 use sotto_store::{AccountRecord, StoreError};
 
@@ -58,6 +60,7 @@ pub use io::{
 pub use operator::{OnlineDevice, Roster};
 
 use bucket::Buckets;
+use chats::Chats;
 use connection::{Connection, Session, Ticket};
 use known::{Known, KnownAccounts};
 use line::Found;
@@ -91,8 +94,9 @@ pub struct Core {
     connections: BTreeMap<ConnectionId, Connection>,
     /// Where each signed-in device is.
     devices: HashMap<DeviceId, ConnectionId>,
-    /// How many interactive devices of each account are there.
-    interactive: HashMap<AccountId, u32>,
+    /// Where the interactive devices of each account are.
+    interactive: HashMap<AccountId, BTreeSet<ConnectionId>>,
+    chats: Chats,
     /// Connections without a login, oldest first; holds some that have signed in since.
     logins_due: VecDeque<(u64, ConnectionId)>,
     known: KnownAccounts,
@@ -104,6 +108,7 @@ pub struct Core {
     tries: Tries,
     claims: Buckets<AccountId>,
     registrations: Buckets<IpAddr>,
+    invitations: Buckets<AccountId>,
     waiting: Waiting,
     sweep: Sweep,
     stopping: bool,
@@ -128,6 +133,7 @@ impl Core {
             connections: BTreeMap::new(),
             devices: HashMap::new(),
             interactive: HashMap::new(),
+            chats: Chats::default(),
             logins_due: VecDeque::new(),
             known: KnownAccounts::default(),
             steps: HashMap::new(),
@@ -137,6 +143,7 @@ impl Core {
             tries: Tries::new(),
             claims,
             registrations,
+            invitations: Buckets::new(live::INVITE_BURST, live::INVITE_REFILL_MS),
             waiting: Waiting::default(),
             sweep: Sweep::new(),
             stopping: false,
@@ -182,7 +189,7 @@ impl Core {
     /// When the next [`Input::Tick`] is wanted, Unix milliseconds.
     pub fn wake_at_ms(&self) -> u64 {
         let login = self.logins_due.front().map_or(u64::MAX, |(due_ms, _)| *due_ms);
-        login.min(self.sweep.next_ms())
+        login.min(self.sweep.next_ms()).min(self.chats.next_ms())
     }
 
     /// Whether nothing is under way in the store or with the workers.
@@ -451,15 +458,10 @@ impl Core {
         if self.devices.get(&session.device) == Some(&id) {
             self.devices.remove(&session.device);
         }
-        if session.interactive
-            && let Some(count) = self.interactive.get_mut(&session.account)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.interactive.remove(&session.account);
-            }
+        self.log(Event::Offline { peer, name: session.name.clone() });
+        if session.interactive {
+            self.person_left(id, session.account, &session.name, ChatEnd::Lost);
         }
-        self.log(Event::Offline { peer, name: session.name });
     }
 
     fn stop(&mut self) {
@@ -482,6 +484,7 @@ impl Core {
                 self.close(id);
             }
         }
+        self.time_out_invitations(now_ms);
         self.sweep_due(now_ms);
     }
 }

@@ -5,6 +5,8 @@ mod accounts;
 mod delivery;
 mod devices;
 mod limits;
+mod live;
+mod live_random;
 mod opening;
 mod prekeys;
 
