@@ -94,8 +94,10 @@ pub(crate) struct User {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) name: String,
-    /// `available`, `connected` (by programs only) or `offline`.
+    /// `available`, `busy` (in a live chat), `connected` (by programs only) or `offline`.
     pub(crate) presence: String,
+    /// With whom, if busy.
+    pub(crate) with: Vec<String>,
     /// From where its devices are connected.
     pub(crate) addresses: Vec<String>,
 }
@@ -178,12 +180,15 @@ impl Desk {
 fn user(name: &str, roster: &Roster) -> User {
     let devices = roster.devices.iter().filter(|device| device.name == name);
     let addresses: Vec<String> = devices.clone().map(|device| device.address.to_string()).collect();
+    let with = roster.busy.get(name).cloned().unwrap_or_default();
     let presence = match (addresses.is_empty(), devices.clone().any(|device| device.interactive)) {
+        _ if !with.is_empty() => "busy",
         (true, _) => "offline",
         (false, true) => "available",
         (false, false) => "connected",
     };
-    User { v: 1, kind: "user".to_owned(), name: name.to_owned(), presence: presence.to_owned(), addresses }
+    let (kind, name, presence) = ("user".to_owned(), name.to_owned(), presence.to_owned());
+    User { v: 1, kind, name, presence, with, addresses }
 }
 
 /// Answers on the socket until told to stop.

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::admin::{Answer, Ask, Desk};
 
-const HELP: &str = "/users  who has an account, and who is there
+const HELP: &str = "/users  who has an account, who is there, and who is in a chat with whom
 /ls     rooms
 /kill ROOM  closes a room
 /status counts and sizes
@@ -70,7 +70,15 @@ pub(crate) fn show(answer: Answer) -> String {
         Answer::Users(users) if users.is_empty() => "no accounts yet".to_owned(),
         Answer::Users(users) => users
             .iter()
-            .map(|user| format!("{:<32}  {:<9}  {}", user.name, user.presence, user.addresses.join(" ")))
+            .map(|user| {
+                let with = if user.with.is_empty() {
+                    String::new()
+                } else {
+                    format!(" with {}", user.with.join(", "))
+                };
+                let presence = user.presence.clone() + &with;
+                format!("{:<32}  {presence:<9}  {}", user.name, user.addresses.join(" "))
+            })
             .map(|line| line.trim_end().to_owned())
             .collect::<Vec<_>>()
             .join("\n"),
