@@ -5,9 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use sotto_crypto::{AccountSecret, DeviceSecret};
 use sotto_proto::{
-    AccountId, Certificate, DeviceId, MessageId, SignedDeviceList, Username,
-    content::Body,
-    frame::AuthKey,
+    AccountId, Certificate, DeviceId, MessageId, SignedDeviceList, Username, content::Body, frame::AuthKey,
 };
 use zeroize::Zeroizing;
 
@@ -145,8 +143,7 @@ impl Begun {
                 tx.pin(&device.list, true)
             })?;
             let list = device.list.clone();
-            let begun =
-                Self { profile, store: Some((store, key)), unfinished: Some(device), waiting: None };
+            let begun = Self { profile, store: Some((store, key)), unfinished: Some(device), waiting: None };
             Ok((begun, list))
         })
         .await

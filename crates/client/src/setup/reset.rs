@@ -93,7 +93,9 @@ fn explain(failed: Failed) -> ClientError {
                 .hint("ask its operator to update it")
         }
         Failed::Unknown(error) => {
-            ClientError::new(error.kind, "the server did not say whether it took the request").cause(error).hint(again)
+            ClientError::new(error.kind, "the server did not say whether it took the request")
+                .cause(error)
+                .hint(again)
         }
         refused @ Failed::Refused(_) => refused.into(),
     }

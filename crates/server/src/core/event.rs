@@ -1,4 +1,4 @@
-//! What the log says: metadata only. No event has a place for content, keys or ids.
+//! What the log says: metadata only. No event has a place for content, keys, ids, or the recipient of a message.
 
 use std::{borrow::Cow, fmt, net::SocketAddr};
 
@@ -78,6 +78,8 @@ pub enum Event {
         /// What happened.
         action: &'static str,
     },
+    /// An invitation or a live chat ended: whose, why, and who is free again.
+    LiveChat(String),
     /// Rows past their time were removed.
     Expired {
         /// How many.
@@ -106,7 +108,11 @@ impl Event {
             | Self::Disconnected { peer }
             | Self::Request { peer, .. }
             | Self::Refused { peer, .. } => Some(*peer),
-            Self::Operator { .. } | Self::Device { .. } | Self::Expired { .. } | Self::Trouble(_) => None,
+            Self::Operator { .. }
+            | Self::Device { .. }
+            | Self::LiveChat(_)
+            | Self::Expired { .. }
+            | Self::Trouble(_) => None,
         }
     }
 }
@@ -129,7 +135,7 @@ impl fmt::Display for Event {
             Self::Operator { name, action } => write!(f, "operator: {action} [ {name} ]"),
             Self::Device { name, action } => write!(f, "[ {name} ] {action}"),
             Self::Expired { rows } => write!(f, "{rows} rows past their time removed"),
-            Self::Trouble(what) => f.write_str(what),
+            Self::LiveChat(what) | Self::Trouble(what) => f.write_str(what),
         }
     }
 }

@@ -118,15 +118,13 @@ impl Core {
             ClientFrame::Ack(ack) => self.ack(ticket, &ack),
             ClientFrame::QueryFates(query) => self.query_fates(ticket, query),
             ClientFrame::QuerySubmission(query) => self.query_submission(ticket, &query),
-            ClientFrame::Invite(_)
-            | ClientFrame::Accept(_)
-            | ClientFrame::Deny(_)
-            | ClientFrame::Cancel(_)
-            | ClientFrame::Quit(_)
-            | ClientFrame::SetInteractive(_) => {
-                Err((ErrorCode::UNSUPPORTED, "this server has no live chats yet".into()))
-            }
             ClientFrame::Submit(submit) => self.submit(now_ms, ticket, submit, attempts, &found),
+            ClientFrame::SetInteractive(set) => self.set_interactive(now_ms, ticket, set),
+            ClientFrame::Invite(invite) => self.invite(now_ms, ticket, &invite, &found),
+            ClientFrame::Accept(accept) => self.accept(now_ms, ticket, accept),
+            ClientFrame::Deny(deny) => self.deny(now_ms, ticket, deny),
+            ClientFrame::Cancel(cancel) => self.cancel(now_ms, ticket, cancel),
+            ClientFrame::Quit(quit) => self.quit(ticket, quit),
         };
         if let Err(refused) = result {
             self.refuse(ticket, refused);
@@ -224,6 +222,9 @@ fn accounts_named(frame: &ClientFrame, own: Option<AccountId>) -> Vec<AccountRef
         {
             let names = lookup.names.iter().filter_map(|name| by_name(name));
             names.chain(lookup.accounts.iter().copied().map(AccountRef::Id)).collect()
+        }
+        ClientFrame::Invite(invite) if invite.users.len() <= limits::MAX_INVITED => {
+            invite.users.iter().filter_map(|name| by_name(name)).collect()
         }
         ClientFrame::Submit(submit) if submit.lists.len() <= limits::MAX_LISTS => {
             submit.lists.iter().map(|used| AccountRef::Id(used.account)).collect()

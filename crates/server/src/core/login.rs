@@ -243,11 +243,12 @@ impl Core {
         let peer = connection.peer;
         session.mailbox = mailbox;
         let name = session.name.clone();
-        if session.interactive {
-            *self.interactive.entry(session.account).or_insert(0) += 1;
-        }
-        let (device, account) = (session.device, session.account);
+        let (account, device, interactive) = (session.account, session.device, session.interactive);
         connection.session = Some(session);
+        if interactive {
+            // Before the other one goes: an invitation that only it could answer passes to this one.
+            self.person_came(ticket.connection, account);
+        }
         if let Some(other) = self.devices.insert(device, ticket.connection) {
             self.send(other, PUSH, &ServerFrame::Replaced, SendClass::Notice);
             self.close(other);
@@ -260,6 +261,7 @@ impl Core {
             self.owe_reset(ticket.connection, ResetState::Pending(reset.due_ms));
         }
         self.tell_waiting(ticket.connection, &account);
+        self.tell_invitation(now_ms, ticket.connection, account);
         self.edit(now_ms, Editor::Server, known, Edit::Seen(Day::of(now_ms)));
         self.unblock(now_ms, ticket.connection);
     }

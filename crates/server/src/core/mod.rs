@@ -11,6 +11,7 @@
 
 mod answer;
 mod bucket;
+mod chats;
 mod config;
 mod connection;
 mod directory;
@@ -22,6 +23,7 @@ mod io;
 mod known;
 mod line;
 mod lists;
+mod live;
 mod login;
 mod opening;
 mod operator;
@@ -43,14 +45,14 @@ mod waiting;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use sotto_proto::{
     AccountId, DeviceId, KeyChain, ServerId,
-    frame::{ErrorCode, ErrorReply, PUSH, ServerFrame},
+    frame::{ChatEnd, ErrorCode, ErrorReply, PUSH, ServerFrame},
 };
 use sotto_store::{AccountRecord, Day, StoreError};
 
@@ -63,6 +65,7 @@ pub use operator::{OnlineDevice, Roster};
 pub use orders::Order;
 
 use bucket::Buckets;
+use chats::Chats;
 use connection::{Connection, Session, Ticket};
 use known::{Known, KnownAccounts};
 use line::Found;
@@ -97,8 +100,9 @@ pub struct Core {
     connections: BTreeMap<ConnectionId, Connection>,
     /// Where each signed-in device is.
     devices: HashMap<DeviceId, ConnectionId>,
-    /// How many interactive devices of each account are there.
-    interactive: HashMap<AccountId, u32>,
+    /// Where the interactive devices of each account are.
+    interactive: HashMap<AccountId, BTreeSet<ConnectionId>>,
+    chats: Chats,
     /// Connections without a login, oldest first; holds some that have signed in since.
     logins_due: VecDeque<(u64, ConnectionId)>,
     known: KnownAccounts,
@@ -110,6 +114,7 @@ pub struct Core {
     tries: Tries,
     claims: Buckets<AccountId>,
     registrations: Buckets<IpAddr>,
+    invitations: Buckets<AccountId>,
     waiting: Waiting,
     pending: Pending,
     sweep: Sweep,
@@ -137,6 +142,7 @@ impl Core {
             connections: BTreeMap::new(),
             devices: HashMap::new(),
             interactive: HashMap::new(),
+            chats: Chats::default(),
             logins_due: VecDeque::new(),
             known: KnownAccounts::default(),
             steps: HashMap::new(),
@@ -146,6 +152,7 @@ impl Core {
             tries: Tries::new(),
             claims,
             registrations,
+            invitations: Buckets::new(live::INVITE_BURST, live::INVITE_REFILL_MS),
             waiting: Waiting::default(),
             pending: Pending::default(),
             sweep: Sweep::new(),
@@ -195,7 +202,7 @@ impl Core {
     /// When the next [`Input::Tick`] is wanted, Unix milliseconds.
     pub fn wake_at_ms(&self) -> u64 {
         let login = self.logins_due.front().map_or(u64::MAX, |(due_ms, _)| *due_ms);
-        login.min(self.sweep.next_ms())
+        login.min(self.sweep.next_ms()).min(self.chats.next_ms())
     }
 
     /// Whether nothing is under way in the store or with the workers.
@@ -490,15 +497,10 @@ impl Core {
         if self.devices.get(&session.device) == Some(&id) {
             self.devices.remove(&session.device);
         }
-        if session.interactive
-            && let Some(count) = self.interactive.get_mut(&session.account)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.interactive.remove(&session.account);
-            }
+        self.log(Event::Offline { peer, name: session.name.clone() });
+        if session.interactive {
+            self.person_left(id, session.account, &session.name, ChatEnd::Lost);
         }
-        self.log(Event::Offline { peer, name: session.name });
         // It was there until now. When the server stops they all go, and come back.
         if !self.stopping && session.seen < Day::of(self.now_ms) {
             self.note_seen(self.now_ms, session.account);
@@ -525,6 +527,7 @@ impl Core {
                 self.close(id);
             }
         }
+        self.time_out_invitations(now_ms);
         self.sweep_due(now_ms);
     }
 }

@@ -159,8 +159,10 @@ pub(crate) struct User {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) name: String,
-    /// `available`, `connected` (by programs only) or `offline`.
+    /// `available`, `busy` (in a live chat), `connected` (by programs only) or `offline`.
     pub(crate) presence: String,
+    /// With whom, if busy.
+    pub(crate) with: Vec<String>,
     /// From where its devices are connected.
     pub(crate) addresses: Vec<String>,
     /// Whether the operator lets nobody sign in.
@@ -352,7 +354,9 @@ impl Desk {
 fn user(name: &str, roster: &Roster, record: Option<&AccountRecord>) -> User {
     let devices = roster.devices.iter().filter(|device| device.name == name);
     let addresses: Vec<String> = devices.clone().map(|device| device.address.to_string()).collect();
+    let with = roster.busy.get(name).cloned().unwrap_or_default();
     let presence = match (addresses.is_empty(), devices.clone().any(|device| device.interactive)) {
+        _ if !with.is_empty() => "busy",
         (true, _) => "offline",
         (false, true) => "available",
         (false, false) => "connected",
@@ -363,6 +367,7 @@ fn user(name: &str, roster: &Roster, record: Option<&AccountRecord>) -> User {
         kind: "user".to_owned(),
         name: name.to_owned(),
         presence: presence.to_owned(),
+        with,
         addresses,
         disabled: record.is_some_and(|record| record.disabled),
         reset_due: reset.map(|reset| rfc3339(reset.due_ms)),

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::admin::{Answer, Ask, Desk};
 
-const HELP: &str = "/users  who has an account, and who is there
+const HELP: &str = "/users  who has an account, who is there, and who is in a chat with whom
 /ls     rooms
 /kill ROOM  closes a room
 /status counts and sizes
@@ -71,10 +71,16 @@ pub(crate) fn show(answer: Answer) -> String {
         Answer::Users(users) => users
             .iter()
             .map(|user| {
+                let with = if user.with.is_empty() {
+                    String::new()
+                } else {
+                    format!(" with {}", user.with.join(", "))
+                };
+                let presence = user.presence.clone() + &with;
                 let disabled = if user.disabled { "disabled " } else { "" };
                 let reset = user.reset_due.as_ref().map(|due| format!("reset waits until {due} "));
                 let marks = format!("{disabled}{}", reset.unwrap_or_default());
-                format!("{:<32}  {:<9}  {marks}{}", user.name, user.presence, user.addresses.join(" "))
+                format!("{:<32}  {:<9}  {marks}{}", user.name, presence, user.addresses.join(" "))
             })
             .map(|line| line.trim_end().to_owned())
             .collect::<Vec<_>>()

@@ -156,6 +156,7 @@ impl World {
                     registered: true,
                 })?;
                 tx.pin(&known.list, true)?;
+                tx.set_auth_key(&chain.server_id(), &AuthKey([7; 32]))?;
                 tx.set_server(&ServerPin {
                     address: "localhost".parse().unwrap(),
                     server_id: chain.server_id(),

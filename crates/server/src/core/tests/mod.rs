@@ -6,6 +6,8 @@ mod blocks;
 mod delivery;
 mod devices;
 mod limits;
+mod live;
+mod live_random;
 mod opening;
 mod orders;
 mod pending;
