@@ -29,6 +29,7 @@ pub(crate) async fn run(
         username: user.to_string(),
         password: context.secrets.password(Ask::Twice).await?,
         invite,
+        name: device_name(),
     };
     let questions = Arc::new(AtTerminal { remarks: out.remarks(), may_ask: context.secrets.may_ask() });
     create(options, questions, out).await.map(|_| ())

@@ -6,9 +6,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use sotto_crypto::{AccountSecret, RecoveryPhrase};
+use sotto_crypto::{AccountSecret, RecoveryPhrase, VaultKey};
 use zeroize::Zeroizing;
 
 use super::vault::Vault;
@@ -30,11 +31,28 @@ pub struct Profile {
     lock: File,
 }
 
+/// The key of an open store: a new password wraps it again without the old one being asked for.
+#[derive(Clone)]
+pub(crate) struct StoreKey(Arc<VaultKey>);
+
+impl StoreKey {
+    pub(super) fn expose(&self) -> &VaultKey {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreKey(…)")
+    }
+}
+
 /// An owned profile whose store is open and holds an account.
 #[derive(Debug)]
 pub struct OpenProfile {
     /// Dropped after the store: fields drop in order.
     pub(super) store: LocalStore,
+    pub(super) key: StoreKey,
     pub(super) profile: Profile,
 }
 
@@ -80,11 +98,11 @@ impl Profile {
     /// Opens the store of a registered account. Blocks for about 0.2 s (Argon2id). [`ErrorKind::LocalStore`] for a
     /// wrong password or damage, [`ErrorKind::LoginNeeded`] if the registration was never finished.
     pub fn unlock(self, password: &str) -> Result<OpenProfile, ClientError> {
-        let mut store = self.open_store(password)?;
+        let (mut store, key) = self.open_store(password)?;
         let registered = store.transaction::<_, ClientError>(|tx| {
             Ok(tx.identity()?.is_some_and(|identity| identity.registered))
         })?;
-        if registered { Ok(OpenProfile { store, profile: self }) } else { Err(no_account()) }
+        if registered { Ok(OpenProfile { store, key, profile: self }) } else { Err(no_account()) }
     }
 
     /// [`Self::unlock`], off the async threads.
@@ -93,14 +111,15 @@ impl Profile {
     }
 
     /// Opens the store whatever is in it.
-    pub(crate) fn open_store(&self, password: &str) -> Result<LocalStore, ClientError> {
+    pub(crate) fn open_store(&self, password: &str) -> Result<(LocalStore, StoreKey), ClientError> {
         let key = Vault::read(&self.dir)?.open(password)?;
         let path = self.dir.join(STORE);
         // SQLite gives its log the mode of the file it belongs to, so the file is made here, empty and private.
         private_file().open(&path).map_err(|error| file_error("make", &path, &error))?;
         sync_folder(&self.dir)?;
         restrict(&path, 0o600)?;
-        Ok(LocalStore::open(&path, key.expose())?)
+        let store = LocalStore::open(&path, key.expose())?;
+        Ok((store, StoreKey(Arc::new(key))))
     }
 
     /// Makes a new key and wraps it: the first step of a new profile. A store without its key would be lost, so there
@@ -150,8 +169,8 @@ impl Drop for Profile {
 
 impl OpenProfile {
     /// The profile and its store, apart.
-    pub(crate) fn new(profile: Profile, store: LocalStore) -> Self {
-        Self { store, profile }
+    pub(crate) fn new(profile: Profile, store: LocalStore, key: StoreKey) -> Self {
+        Self { store, key, profile }
     }
 
     /// Where it is.

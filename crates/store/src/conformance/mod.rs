@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod accounts;
+mod endings;
 mod fixture;
+mod invites;
 mod mailboxes;
 mod model;
 mod prekeys;
@@ -36,6 +38,8 @@ pub trait Engine: Sync {
 /// Runs every check.
 pub fn all<E: Engine>() {
     accounts::all::<E>();
+    endings::all::<E>();
+    invites::all::<E>();
     prekeys::all::<E>();
     submissions::all::<E>();
     mailboxes::all::<E>();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    NewEnvelope,
+    Day, Invite, InviteHash, NewEnvelope, WaitingReset,
     conformance::{Person, envelope, key, outcomes, put, tag},
     dump,
 };
@@ -19,7 +19,7 @@ fn fixture(version: u32) -> PathBuf {
 const DAY_MS: u64 = sotto_proto::limits::DAY_MS;
 
 /// What is in every fixture; `check_v1` expects exactly this.
-fn fill(store: &SledStore) {
+fn fill_v1(store: &SledStore) {
     let (alice, bob, carol) = (Person::new("alice", 1), Person::new("b.ob-2", 2), Person::new("carol", 3));
     let first = alice.register(store);
     let second = bob.register(store);
@@ -43,6 +43,35 @@ fn fill(store: &SledStore) {
     put(store, 3, 32 * DAY_MS, vec![envelope(bob.device, 5, 300), refused, envelope(carol.device(9), 7, 1)]);
 }
 
+/// What a fixture of version 2 has besides.
+fn fill_v2(store: &SledStore) {
+    let carol = Person::new("carol", 3);
+    let record = store.account(carol.account).wait().unwrap().unwrap();
+    store.replace_account(&record, lived_in(&record)).wait().unwrap();
+    for (token, uses) in [("one", 1), ("two", 2)] {
+        store.create_invite(invite(token, uses)).wait().unwrap();
+    }
+    // Gone again: a removed account, the name that a reset was for, and its first identity.
+    let (dave, second) = (Person::new("dave", 4), Person::new("dave", 5));
+    let record = dave.register(store);
+    store.reset_account(&record, second.list(1, &[second.device]), 9).wait().unwrap();
+    store.remove_account(second.account).wait().unwrap();
+}
+
+fn lived_in(record: &AccountRecord) -> AccountRecord {
+    AccountRecord {
+        blocked: vec![Person::new("alice", 1).account, Person::new("nobody", 9).account],
+        reset: Some(WaitingReset { list: vec![3; 300], asked_ms: 1, due_ms: 2 }),
+        seen: Some(Day(20_000)),
+        ..record.clone()
+    }
+}
+
+fn invite(token: &str, uses: u32) -> Invite {
+    let note = "for a fixture".to_owned();
+    Invite { hash: InviteHash::of(token), uses, created_ms: DAY_MS, expires_ms: 9 * DAY_MS, note }
+}
+
 fn store_retention() -> u64 {
     StoreConfig::default().retention_ms
 }
@@ -59,6 +88,7 @@ fn check_v1(store: &SledStore) {
     let record = store.account_by_name(&bob.name).wait().unwrap().unwrap();
     assert_eq!((record.devices.clone(), record.disabled), (vec![bob.device, bob.device(1)], true));
     assert_eq!(record.list, bob.list(2, &[bob.device, bob.device(1)]).as_bytes());
+    assert_eq!((record.blocked, record.reset), (Vec::new(), None));
     let counts = PrekeyCounts {
         one_time: 0,
         one_time_kem: 0,
@@ -96,26 +126,79 @@ fn check_v1(store: &SledStore) {
     assert!(store.expire(100 * DAY_MS).wait().unwrap() > 0);
 }
 
-#[test]
-fn version_1_reads_back() {
-    assert_eq!(dump::verify(&fixture(1)).unwrap().version, 1);
+/// The parts of version 2.
+fn check_v2(store: &SledStore) {
+    let (alice, carol) = (Person::new("alice", 1), Person::new("carol", 3));
+    let record = store.account(carol.account).wait().unwrap().unwrap();
+    assert_eq!(record, AccountRecord { revision: 2, ..lived_in(&record) });
+    assert_eq!(store.account(alice.account).wait().unwrap().unwrap().seen, Some(Day(0)));
+    let mut invites = store.invites().wait().unwrap();
+    invites.sort_unstable_by_key(|invite| invite.uses);
+    assert_eq!(invites, [invite("one", 1), invite("two", 2)]);
+}
+
+/// A store made of a fixture.
+fn imported(version: u32) -> (tempfile::TempDir, SledStore) {
+    assert_eq!(dump::verify(&fixture(version)).unwrap().version, version);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let config = small(StoreConfig::default());
-    dump::import(&fixture(1), &path, &config).unwrap();
+    dump::import(&fixture(version), &path, &config).unwrap();
+    let store = SledStore::open(&path, config).unwrap();
+    (folder, store)
+}
+
+#[test]
+fn version_1_reads_back_and_goes_on() {
+    let (_folder, store) = imported(1);
+    let alice = Person::new("alice", 1);
+    let old = store.account(alice.account).wait().unwrap().unwrap();
+    assert_eq!(old.seen, None, "not noted then");
+    check_v1(&store);
+    let new = AccountRecord { reset: None, ..lived_in(&old) };
+    store.replace_account(&old, new.clone()).wait().unwrap();
+    let expected = AccountRecord { revision: 3, ..new };
+    assert_eq!(store.account(alice.account).wait(), Ok(Some(expected)));
+    assert_eq!(store.invites().wait(), Ok(Vec::new()));
+}
+
+#[test]
+fn version_2_reads_back() {
+    let (_folder, store) = imported(2);
+    check_v2(&store);
+    check_v1(&store);
+}
+
+#[test]
+fn a_folder_of_version_1_is_opened_as_one_of_version_2() {
+    use sotto_migrations::server::{LAYOUT_KEY, Layout};
+    let (folder, store) = imported(1);
+    store.close().wait().unwrap();
+    drop(store);
+    let (path, config) = (folder.path().join("store"), small(StoreConfig::default()));
+    super::opening::tamper(&path, &config, |database| {
+        let old = Layout { version: 1, ..Layout::new() };
+        database.trees.meta.insert(LAYOUT_KEY, old.encode()).unwrap();
+    });
     let store = SledStore::open(&path, config).unwrap();
     check_v1(&store);
+    let file = folder.path().join("dump");
+    store.export(file.clone()).wait().unwrap();
+    assert_eq!(dump::verify(&file).unwrap().version, 2);
 }
 
 #[test]
 fn what_is_written_today_reads_back_the_same() {
     let engine = OnDisk::create(StoreConfig::default());
-    fill(engine.store());
+    fill_v1(engine.store());
+    fill_v2(engine.store());
     let file = engine.folder.path().join("today");
     engine.store().export(file.clone()).wait().unwrap();
     let copy = engine.folder.path().join("copy");
     dump::import(&file, &copy, &engine.config).unwrap();
-    check_v1(&SledStore::open(&copy, engine.config).unwrap());
+    let store = SledStore::open(&copy, engine.config).unwrap();
+    check_v2(&store);
+    check_v1(&store);
 }
 
 /// Run by hand once a version is released: `cargo test -p sotto-store write_the_fixture -- --ignored`.
@@ -123,7 +206,8 @@ fn what_is_written_today_reads_back_the_same() {
 #[ignore = "writes the fixture of the newest version, which is done once"]
 fn write_the_fixture() {
     let engine = OnDisk::create(StoreConfig::default());
-    fill(engine.store());
+    fill_v1(engine.store());
+    fill_v2(engine.store());
     let path = fixture(sotto_migrations::server::SERVER_VERSION);
     assert!(!path.exists(), "a released fixture is never written again");
     engine.store().export(path).wait().unwrap();
