@@ -71,12 +71,16 @@ pub(crate) enum Command {
     },
     /// Talk: a menu, live chats and messages, line by line
     Chat(Chat),
-    /// Make this machine a device of an account, with its password and recovery phrase
+    /// Make this machine a device of an account, with its password and recovery phrase, or another device's approval
     Login {
         /// sotto://HOST:PORT/FINGERPRINT, HOST:PORT or HOST
         server: String,
         /// The account's name
         user: String,
+        /// Where phrase and devices are lost: a new identity under the same name, with a new phrase. It takes 7 days
+        /// while a device of the account is in use, which can refuse it; contacts see that the key changed
+        #[arg(long)]
+        reset: bool,
     },
     /// Show account, device and server
     Whoami,

@@ -62,6 +62,9 @@ pub(crate) enum Record {
     },
     PasswordChanged,
     ResetRefused,
+    ResetWaits {
+        due_at: String,
+    },
     Outbox {
         id: String,
         to: String,

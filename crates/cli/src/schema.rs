@@ -121,6 +121,11 @@ const OBJECTS: &[Object] = &[
     ("renamed", "a device has another name", &[DEVICE_ID, ("name", Type::Text, true, "the new name")]),
     ("turned_away", "a waiting device was turned away", &[DEVICE_ID]),
     ("password_changed", "the account has another password", &[]),
+    (
+        "reset_waits",
+        "a new identity of the account takes effect later, unless a device refuses it",
+        &[("due_at", Type::Time, true, "when the same command finishes it")],
+    ),
     ("reset_refused", "a reset of the account was refused", &[]),
     (
         "outbox",
@@ -301,6 +306,7 @@ mod tests {
             Record::TurnedAway { id: text() },
             Record::PasswordChanged,
             Record::ResetRefused,
+            Record::ResetWaits { due_at: time() },
             Record::Outbox {
                 id: text(),
                 to: text(),
@@ -409,9 +415,10 @@ mod tests {
             Record::TurnedAway { .. } => 23,
             Record::PasswordChanged => 24,
             Record::ResetRefused => 25,
+            Record::ResetWaits { .. } => 26,
         };
         let seen: BTreeSet<i32> = full().iter().map(number).collect();
-        assert_eq!(seen, (0..26).collect());
+        assert_eq!(seen, (0..27).collect());
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) async fn run(command: Command, context: Context, out: &mut Output) ->
         Command::Register { server, user, invite } => {
             register::run(&server, &user, invite, context, out).await
         }
-        Command::Login { server, user } => login::run(&server, &user, context, out).await,
+        Command::Login { server, user, reset } => login::run(&server, &user, reset, context, out).await,
         Command::Device { action } => device::run(action, context, out).await,
         Command::Password { action } => password::run(&action, context, out).await,
         Command::Whoami => whoami::run(context, out).await,

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use sotto_client::api::ErrorKind;
-use sotto_client::setup::{self, RecoveryPhrase, RegisterOptions};
+use sotto_client::setup::{self, RecoveryPhrase, RegisterOptions, Registered};
 use sotto_proto::Address;
 
 use super::Context;
 use crate::failure::Failure;
 use crate::output::{Output, Printed, Tone};
+use crate::place::device_name;
 use crate::recipient::username;
 use crate::record::{Phrase, Record};
 use crate::secret::Ask;
@@ -42,6 +43,11 @@ pub(super) async fn create(
     out: &mut Output,
 ) -> Result<RecoveryPhrase, Failure> {
     let registered = setup::register(options, questions).await?;
+    show(registered, out)
+}
+
+/// Prints a new account, or a new identity of one, with its phrase.
+pub(super) fn show(registered: Registered, out: &mut Output) -> Result<RecoveryPhrase, Failure> {
     let phrase = Phrase::new(registered.recovery_phrase.expose());
     let record = Record::Registered {
         username: registered.username.to_string(),

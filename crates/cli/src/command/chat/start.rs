@@ -15,6 +15,7 @@ use crate::args::Chat;
 use crate::command::{Context, login, register};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::place::device_name;
 use crate::recipient::username;
 use crate::secret::{self, Ask};
 use crate::session::{Session, unexpected};
@@ -178,6 +179,7 @@ async fn first_use(
                 username: user.to_string(),
                 password: password.clone(),
                 invite: invite.clone(),
+                name: device_name(),
             };
             match register::create(options, questions, out).await {
                 Ok(phrase) if context.secrets.may_ask() && at_terminal() => {
@@ -224,6 +226,7 @@ async fn join(
         username: user.to_string(),
         password: password.clone(),
         recovery,
+        name: device_name(),
     };
     setup::check_password(&options(None), questions.clone()).await?;
     let recovery = context.secrets.recovery_phrase_or_none().await?;
