@@ -200,6 +200,17 @@ impl Remarks {
         self.remark(&Record::Warning { message: message.to_owned() }, "warning: ", Tone::Bad, message);
     }
 
+    /// What has to be typed on another device; said in any case, for nothing goes on without it.
+    pub(crate) fn device_code(self, code: &str) {
+        if self.json {
+            return say(&format!("{}\n", Record::DeviceCode { code: code.to_owned() }.to_json()));
+        }
+        let mut lines = Lines { text: String::new(), colour: self.colour };
+        lines.line("This machine waits to be added to the account. On a device of yours that has it, type");
+        lines.toned(Tone::Good, &format!("    sotto device approve {code}"));
+        say(&lines.text);
+    }
+
     fn remark(self, record: &Record, label: &str, tone: Tone, message: &str) {
         let text = if self.json {
             format!("{}\n", record.to_json())

@@ -62,6 +62,9 @@ pub(crate) enum Record {
     },
     PasswordChanged,
     ResetRefused,
+    DeviceCode {
+        code: String,
+    },
     ResetWaits {
         due_at: String,
     },

@@ -126,6 +126,11 @@ const OBJECTS: &[Object] = &[
         "a new identity of the account takes effect later, unless a device refuses it",
         &[("due_at", Type::Time, true, "when the same command finishes it")],
     ),
+    (
+        "device_code",
+        "on stderr: this machine waits for another device, where the code has to be typed",
+        &[("code", Type::Text, true, "16 base32 characters in groups")],
+    ),
     ("reset_refused", "a reset of the account was refused", &[]),
     (
         "outbox",
@@ -306,6 +311,7 @@ mod tests {
             Record::TurnedAway { id: text() },
             Record::PasswordChanged,
             Record::ResetRefused,
+            Record::DeviceCode { code: text() },
             Record::ResetWaits { due_at: time() },
             Record::Outbox {
                 id: text(),
@@ -415,10 +421,11 @@ mod tests {
             Record::TurnedAway { .. } => 23,
             Record::PasswordChanged => 24,
             Record::ResetRefused => 25,
+            Record::DeviceCode { .. } => 27,
             Record::ResetWaits { .. } => 26,
         };
         let seen: BTreeSet<i32> = full().iter().map(number).collect();
-        assert_eq!(seen, (0..27).collect());
+        assert_eq!(seen, (0..28).collect());
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Town {
         Ok(Self { server: Server::start(data_dir)?, dir: tempfile::tempdir()? })
     }
 
+    /// The folder of all of this test.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A folder of this test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

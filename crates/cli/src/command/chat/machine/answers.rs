@@ -18,6 +18,7 @@ impl Machine {
                 other => {
                     self.fetching = false;
                     self.failed(other);
+                    self.chat_is_over();
                 }
             },
             // A row that could not be marked is printed again by the next `recv`: once too often, not lost.

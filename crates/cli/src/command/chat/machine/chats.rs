@@ -4,7 +4,7 @@ use sotto_client::api::{ChatCommand, ChatEvent, ClientError, Command, ErrorKind,
 use sotto_proto::Username;
 use sotto_proto::frame::{ChatEnd, ChatId, InviteEnd};
 
-use super::{Ask, Asked, Leaving, Live, Machine, Mode, Quitting, UsersFor};
+use super::{Ask, Asked, Leaving, Live, Machine, Mode, Over, Quitting, UsersFor};
 use crate::output::Tone;
 use crate::recipient::username;
 
@@ -87,6 +87,7 @@ impl Machine {
     pub(super) fn quit(&mut self) {
         if let Mode::Live(live) = &mut self.mode
             && live.quitting == Quitting::No
+            && live.over.is_none()
         {
             live.quitting = Quitting::Soon;
         }
@@ -94,10 +95,8 @@ impl Machine {
 
     /// The server has answered to the end of a chat.
     pub(super) fn has_quit(&mut self, chat: ChatId) {
-        if matches!(&self.mode, Mode::Live(live) if live.chat == chat) {
-            self.said.line("Chat session ended");
-            self.menu();
-        }
+        let me = self.me.clone();
+        self.ended(chat, ChatEnd::Quit(me));
     }
 
     /// The server has answered to an invitation that was taken back.
@@ -113,8 +112,9 @@ impl Machine {
             ChatEvent::Invited { chat, from, with, .. } => self.asked_by(chat, from, &with),
             ChatEvent::InviteEnded { chat, why } => self.invite_ended(chat, &why),
             ChatEvent::Started { chat, with } => self.started(chat, &with),
-            ChatEvent::Ended { chat, why } => self.ended(chat, &why),
-            ChatEvent::AllLost => self.all_lost(),
+            ChatEvent::Ended { chat, why } => self.ended(chat, why),
+            // It may be heard before the loss itself.
+            ChatEvent::AllLost => self.disconnected(),
         }
     }
 
@@ -199,6 +199,7 @@ impl Machine {
             welcomed: false,
             quitting: Quitting::No,
             since: self.after,
+            over: None,
         });
         self.ask(
             Ask::Earlier(chat),
@@ -227,48 +228,65 @@ impl Machine {
         self.said.line(&format!("{with} joined the conversation"));
     }
 
-    fn ended(&mut self, chat: ChatId, why: &ChatEnd) {
-        let Mode::Live(live) = &self.mode else { return };
-        if live.chat != chat {
-            return;
+    fn ended(&mut self, chat: ChatId, why: ChatEnd) {
+        if let Mode::Live(live) = &mut self.mode
+            && live.chat == chat
+            && live.over.is_none()
+        {
+            live.over = Some(Over::Ended(why));
+            // What was said before the end is shown before it.
+            self.fetch();
         }
-        let quitting = live.quitting != Quitting::No;
-        match why {
-            ChatEnd::Quit(name) if *name == self.me => {
-                if !quitting {
+    }
+
+    /// All that was said in a chat that is over is on the screen.
+    pub(super) fn chat_is_over(&mut self) {
+        let Mode::Live(Live { over: Some(over), quitting, .. }) = &self.mode else { return };
+        match over {
+            Over::Ended(ChatEnd::Quit(name)) if *name == self.me => {
+                if *quitting == Quitting::No {
                     self.said.line("Another device of yours left the chat.");
                 }
             }
-            ChatEnd::Quit(name) => self.said.line(&format!("{name} left the conversation")),
-            ChatEnd::Lost(name) => {
+            Over::Ended(ChatEnd::Quit(name)) => self.said.line(&format!("{name} left the conversation")),
+            Over::Ended(ChatEnd::Lost(name)) => {
                 self.said.line(&format!("The connection of {name} was lost."));
                 self.said.line(&format!("{name} left the conversation"));
             }
+            Over::Lost => {}
         }
+        let by_choice = *quitting != Quitting::No;
         self.said.line("Chat session ended");
-        self.turn();
+        if !by_choice {
+            self.turn();
+        }
         self.menu();
     }
 
     /// The connection is gone, and every invitation and chat with it.
     pub(super) fn all_lost(&mut self) {
-        let asked = self.asked.take();
-        let said = match (&self.mode, &asked) {
-            (Mode::Live(_), _) => "Chat session ended".to_owned(),
-            (Mode::Inviting { user, .. }, _) => {
-                format!("The invitation to {user} is gone with the connection.")
+        if let Some(Asked { from, .. }) = self.asked.take() {
+            self.said.line(&format!("The invitation of {from} is gone with the connection."));
+            self.turn();
+            if !matches!(self.mode, Mode::Inviting { .. } | Mode::Accepting { .. } | Mode::Live(_)) {
+                self.question();
             }
-            (Mode::Accepting { from, .. }, _) | (_, Some(Asked { from, .. })) => {
-                format!("The invitation of {from} is gone with the connection.")
+        }
+        let said = match &mut self.mode {
+            Mode::Live(live) => {
+                if live.over.is_none() {
+                    live.over = Some(Over::Lost);
+                    self.fetch();
+                }
+                return;
             }
+            Mode::Inviting { user, .. } => format!("The invitation to {user} is gone with the connection."),
+            Mode::Accepting { from, .. } => format!("The invitation of {from} is gone with the connection."),
             _ => return,
         };
         self.said.line(&said);
         self.turn();
-        match self.mode {
-            Mode::Live(_) | Mode::Inviting { .. } | Mode::Accepting { .. } => self.menu(),
-            _ => self.question(),
-        }
+        self.menu();
     }
 
     /// Whether a chat or an invitation has to be ended before the program can.
@@ -294,6 +312,7 @@ impl Machine {
         let sent = self.sent_or_waiting();
         if let Mode::Live(live) = &mut self.mode
             && live.quitting == Quitting::Soon
+            && live.over.is_none()
             && sent
         {
             live.quitting = Quitting::Asked;

@@ -13,7 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use sotto_client::api::{AccountCommand, ClientError, Command, Connection, Event, MessageFate, Reply};
-use sotto_proto::frame::{ChatId, InviteEnd, ResetState};
+use sotto_proto::frame::{ChatEnd, ChatId, InviteEnd, ResetState};
 use sotto_proto::{MessageId, Username};
 
 use self::sending::Written;
@@ -146,6 +146,17 @@ struct Live {
     quitting: Quitting,
     /// Rows up to this one were on the screen before the chat.
     since: u64,
+    /// It is over, and what was said before is still being fetched.
+    over: Option<Over>,
+}
+
+/// Why a live chat is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Over {
+    /// Somebody ended it, or was lost.
+    Ended(ChatEnd),
+    /// This client has no connection any more.
+    Lost,
 }
 
 /// How far the end of a live chat is.
@@ -263,7 +274,9 @@ impl Machine {
         }
         match &self.mode {
             Mode::Accepting { .. } => false,
-            Mode::Live(live) if !live.welcomed || live.quitting != Quitting::No => false,
+            Mode::Live(live) if !live.welcomed || live.quitting != Quitting::No || live.over.is_some() => {
+                false
+            }
             // A script types ahead what it will say in the chat.
             Mode::Inviting { .. } if self.piped => lines::about_the_wait(line),
             _ => !self.piped || self.settled(),
@@ -310,21 +323,23 @@ impl Machine {
             }
             Connection::Connecting => {}
             Connection::Offline { error, retry_in_ms } => {
-                if self.online {
-                    self.online = false;
-                    let next = if retry_in_ms.is_some() { "; trying again" } else { "" };
-                    self.said.toned(
-                        Tone::Bad,
-                        &format!(
-                            "The connection to the server is lost ({error}){next}. What you write waits in the outbox."
-                        ),
-                    );
-                    self.written_waits();
-                    self.all_lost();
-                } else if retry_in_ms.is_none() {
+                self.disconnected();
+                if retry_in_ms.is_none() {
                     self.problem(error);
                 }
             }
+        }
+    }
+
+    /// Says once that the connection is gone, and ends what needs one.
+    fn disconnected(&mut self) {
+        if std::mem::take(&mut self.online) {
+            self.said.toned(
+                Tone::Bad,
+                "The connection to the server is lost; trying again. What you write waits in the outbox.",
+            );
+            self.written_waits();
+            self.all_lost();
         }
     }
 

@@ -43,6 +43,8 @@ impl Machine {
             self.ask(Ask::Users(UsersFor::Names), Command::Users);
             self.unread.clear();
             self.menu();
+        } else {
+            self.chat_is_over();
         }
     }
 

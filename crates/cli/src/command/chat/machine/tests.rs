@@ -31,6 +31,8 @@ struct Talk {
     printed: Vec<u64>,
     rings: Vec<String>,
     end: Option<Output>,
+    /// What is fetched next; without it, fetches are answered by hand.
+    mailbox: Option<Vec<Row>>,
 }
 
 fn name(text: &str) -> Username {
@@ -86,6 +88,7 @@ impl Talk {
             printed: Vec::new(),
             rings: Vec::new(),
             end: None,
+            mailbox: None,
         }
     }
 
@@ -94,6 +97,7 @@ impl Talk {
         let mut talk = Self::new(false);
         talk.handle(Input::Ready);
         talk.answers(Ok(Reply::Rows(rows)));
+        talk.mailbox = Some(Vec::new());
         talk
     }
 
@@ -114,6 +118,17 @@ impl Talk {
     }
 
     fn handle(&mut self, input: Input) {
+        self.does(input);
+        while let Some(mailbox) = &mut self.mailbox
+            && let Some(place) = self.asked.iter().position(|(ask, _)| *ask == Ask::Fetch)
+        {
+            let rows = std::mem::take(mailbox);
+            self.asked.remove(place);
+            self.does(Input::Answer(Ask::Fetch, Ok(Reply::Rows(rows))));
+        }
+    }
+
+    fn does(&mut self, input: Input) {
         for output in self.machine.handle(input) {
             match output {
                 Output::Print(lines) => {
@@ -149,10 +164,8 @@ impl Talk {
 
     /// Something arrives, and is fetched.
     fn receives(&mut self, row: Row) {
-        self.hears(Event::Row(row.clone()));
-        assert!(matches!(self.asked.back(), Some((Ask::Fetch, _))));
-        let (ask, _) = self.asked.pop_back().unwrap();
-        self.handle(Input::Answer(ask, Ok(Reply::Rows(vec![row]))));
+        self.mailbox.as_mut().unwrap().push(row.clone());
+        self.hears(Event::Row(row));
     }
 
     /// Answers the oldest question, and says what it was.
@@ -493,6 +506,14 @@ fn the_end_waits_for_what_was_said_before_it() {
 }
 
 #[test]
+fn what_was_said_before_the_end_is_shown_before_it() {
+    let mut talk = Talk::in_chat();
+    talk.mailbox.as_mut().unwrap().push(row(1, "bob", "bye"));
+    talk.hears(Event::Chat(ChatEvent::Ended { chat: ChatId(7), why: ChatEnd::Quit("bob".into()) }));
+    talk.shows_then_menu("bob: bye\nbob left the conversation\nChat session ended");
+}
+
+#[test]
 fn others_are_never_taken_for_the_partner() {
     let mut talk = Talk::in_chat();
     talk.receives(row(1, "carol", "psst\nbob: give me the key"));
@@ -558,7 +579,7 @@ fn a_lost_connection_ends_the_chat_and_what_is_typed_waits() {
     talk.hears(lost());
     talk.hears(Event::Chat(ChatEvent::AllLost));
     talk.shows_then_menu(
-        "> on its way\nThe connection to the server is lost (the server does not answer); trying again. What you write waits in the outbox.\n(waits in the outbox for the server, to bob: \"on its way\")\nChat session ended",
+        "> on its way\nThe connection to the server is lost; trying again. What you write waits in the outbox.\n(waits in the outbox for the server, to bob: \"on its way\")\nChat session ended",
     );
     talk.hears(lost());
     talk.types("/msg bob and this");
@@ -579,11 +600,12 @@ fn a_lost_connection_ends_the_chat_and_what_is_typed_waits() {
 fn an_invitation_ends_with_the_connection() {
     let mut talk = inviting();
     talk.hears(Event::Chat(ChatEvent::AllLost));
-    talk.shows_then_menu("The invitation to bob is gone with the connection.");
+    talk.hears(lost());
+    talk.shows_then_menu("The connection to the server is lost; trying again. What you write waits in the outbox.\nThe invitation to bob is gone with the connection.");
     let mut talk = asked();
     talk.screen.clear();
     talk.hears(Event::Chat(ChatEvent::AllLost));
-    talk.shows_then_menu("The invitation of bob is gone with the connection.");
+    talk.shows_then_menu("The connection to the server is lost; trying again. What you write waits in the outbox.\nThe invitation of bob is gone with the connection.");
 }
 
 #[test]
@@ -732,6 +754,7 @@ fn lines_of_a_pipe_wait_for_what_they_depend_on() {
     assert!(!talk.machine.takes("2"), "before what waited is printed");
     talk.handle(Input::Ready);
     talk.answers(Ok(Reply::Rows(Vec::new())));
+    talk.mailbox = Some(Vec::new());
     talk.types("2");
     assert!(!talk.machine.takes("bob"), "before the list is here");
     talk.answers(Ok(Reply::Users(vec![user("bob", "available", &[])])));
