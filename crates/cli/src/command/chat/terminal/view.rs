@@ -83,13 +83,9 @@ impl View {
                 shown.push_str("\r\n");
             }
             if before < widths.len() {
-                if end_row > row {
-                    shown.push_str(&format!("\x1b[{}A", end_row - row));
-                }
-                shown.push('\r');
-                if column > 0 {
-                    shown.push_str(&format!("\x1b[{column}C"));
-                }
+                let up = if end_row > row { format!("\x1b[{}A", end_row - row) } else { String::new() };
+                let right = if column > 0 { format!("\x1b[{column}C") } else { String::new() };
+                shown = format!("{shown}{up}\r{right}");
             }
         }
         self.drawn = Some((widths, before));
@@ -357,7 +353,9 @@ mod tests {
         let entered = screen.view.enter(text);
         screen.write(&entered);
         screen.write("next\n");
-        assert_eq!(screen.rows()[2..], ["alice> abcdefghijklm", "nopqrstuvwxyz", "next"]);
+        assert!(
+            screen.rows().ends_with(&["alice> abcdefghijklm", "nopqrstuvwxyz", "next"].map(str::to_owned))
+        );
     }
 
     #[test]
