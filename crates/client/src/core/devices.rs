@@ -23,8 +23,6 @@ const SIGNED: &str = "signed list";
 /// What the devices that wait are asked for.
 #[derive(Debug)]
 pub(crate) enum PendingFor {
-    /// To tell the faces.
-    Tell,
     /// To show them with the others.
     Show(CommandId),
     /// To add the one with this code.
@@ -115,7 +113,6 @@ impl Core {
         pending: PendingDevices,
     ) -> Result<(), CoreError> {
         match what {
-            PendingFor::Tell => Self::devices_wait(step, &pending),
             PendingFor::Show(command) => {
                 let devices = self.devices(step, &pending.devices)?;
                 step.out.push(Output::Reply(command, Ok(Reply::Devices(devices))));
@@ -135,7 +132,6 @@ impl Core {
         told: ClientError,
     ) -> Result<(), CoreError> {
         match what {
-            PendingFor::Tell => {}
             PendingFor::Show(command) => {
                 if refused.code != ErrorCode::UNSUPPORTED {
                     step.warn(format!("which devices wait could not be asked: {}", told.message));

@@ -8,7 +8,7 @@ use sotto_proto::{
     },
 };
 
-use super::{Core, CoreError, Output, RESTORED, Step, account, chats, devices::PendingFor, requests::Asked};
+use super::{Core, CoreError, Output, RESTORED, Step, account, chats, requests::Asked};
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event, Fate, Reply},
     store::{Cursor, ServerPin},
@@ -256,7 +256,6 @@ impl Core {
         self.tell_interactive(step);
         self.compare_own_list(step, device)?;
         self.resume_password_change(step)?;
-        self.ask_pending(step, PendingFor::Tell);
         self.key_counts(step, &device.prekeys, true)?;
         self.ask_fates(step, None)?;
         self.hole(step, device.mailbox.lost_through)

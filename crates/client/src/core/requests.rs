@@ -111,7 +111,6 @@ impl Asked {
             | Self::Fates { .. }
             | Self::Interactive
             | Self::Block { .. }
-            | Self::Pending { what: PendingFor::Tell }
             | Self::SetPassword { attempt: Attempt::Again | Attempt::Check } => None,
         }
     }

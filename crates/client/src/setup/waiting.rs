@@ -95,20 +95,19 @@ impl Waits {
                 && waiting.username == who.username
                 && !says.revoked(&waiting.device)
         };
-        let kept = match begun.waiting.take().filter(usable) {
-            Some((waiting, _)) => waiting,
-            None => {
-                let waiting = WaitingDevice {
-                    username: who.username.clone(),
-                    account: says.account,
-                    account_key: says.account_key,
-                    device: DeviceId(random_id()),
-                    device_secret: DeviceSecret::generate(&mut os_rng()).to_bytes(),
-                };
-                let (kept, waiting) = begun.keep_waiting(&who.password, waiting, &session.pin).await?;
-                begun = kept;
-                waiting
-            }
+        let kept = if let Some((waiting, _)) = begun.waiting.take().filter(usable) {
+            waiting
+        } else {
+            let waiting = WaitingDevice {
+                username: who.username.clone(),
+                account: says.account,
+                account_key: says.account_key,
+                device: DeviceId(random_id()),
+                device_secret: DeviceSecret::generate(&mut os_rng()).to_bytes(),
+            };
+            let (kept, waiting) = begun.keep_waiting(&who.password, waiting, &session.pin).await?;
+            begun = kept;
+            waiting
         };
         let secret = DeviceSecret::from_bytes(&kept.device_secret).map_err(bug)?;
         let code = PendingCode::of(
