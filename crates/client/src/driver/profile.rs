@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sotto_crypto::{AccountSecret, RecoveryPhrase};
+use sotto_crypto::{AccountSecret, RecoveryPhrase, auth_key};
+use sotto_proto::frame::AuthKey;
 use zeroize::Zeroizing;
 
 use super::vault::Vault;
@@ -77,14 +78,19 @@ impl Profile {
         &self.dir
     }
 
-    /// Opens the store of a registered account. Blocks for about 0.2 s (Argon2id). [`ErrorKind::LocalStore`] for a
+    /// Opens the store of a registered account. Blocks for about 0.2 s (Argon2id), once in the life of a profile that
+    /// an older version made for as long again. [`ErrorKind::LocalStore`] for a
     /// wrong password or damage, [`ErrorKind::LoginNeeded`] if the registration was never finished.
     pub fn unlock(self, password: &str) -> Result<OpenProfile, ClientError> {
         let mut store = self.open_store(password)?;
         let registered = store.transaction::<_, ClientError>(|tx| {
             Ok(tx.identity()?.is_some_and(|identity| identity.registered))
         })?;
-        if registered { Ok(OpenProfile { store, profile: self }) } else { Err(no_account()) }
+        if !registered {
+            return Err(no_account());
+        }
+        keep_auth_key(&mut store, password)?;
+        Ok(OpenProfile { store, profile: self })
     }
 
     /// [`Self::unlock`], off the async threads.
@@ -170,6 +176,21 @@ impl OpenProfile {
         })?;
         Ok(RecoveryPhrase::of(&AccountSecret::from_seed(&seed)))
     }
+}
+
+/// A profile of a version that did not keep the key which proves the password to the server gets it now, while the
+/// password is at hand.
+fn keep_auth_key(store: &mut LocalStore, password: &str) -> Result<(), ClientError> {
+    let missing = store.transaction::<_, ClientError>(|tx| {
+        let (Some(identity), Some(server)) = (tx.identity()?, tx.server()?) else { return Ok(None) };
+        let known = tx.auth_key(&server.server_id)?.is_some();
+        Ok((!known).then_some((server.server_id, identity.username)))
+    })?;
+    let Some((server, username)) = missing else { return Ok(()) };
+    let key = auth_key(password, &server, &username).map_err(|error| {
+        ClientError::new(ErrorKind::Invalid, "the password cannot be worked on").cause(error)
+    })?;
+    store.transaction::<_, ClientError>(|tx| Ok(tx.set_auth_key(&server, &AuthKey(*key))?))
 }
 
 /// There is no account in this profile.
