@@ -288,6 +288,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::{
+        driver::os_rng,
+        store::{Identity, ServerPin, StoreError},
+    };
 
     fn mode(path: &Path) -> u32 {
         path.metadata().unwrap().permissions().mode() & 0o777
@@ -349,6 +353,59 @@ mod tests {
         let error = Profile::lock(&dir).unwrap().unlock("right").unwrap_err();
         assert_eq!(error.kind, ErrorKind::LocalStore);
         assert!(!error.message.contains("password"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_profile_without_the_key_that_proves_the_password_gets_it_when_it_is_opened() {
+        use sotto_crypto::DeviceSecret;
+        use sotto_proto::{AccountId, Certificate, DeviceId, ServerId, Username};
+
+        let root = tempfile::tempdir().unwrap();
+        let profile = Profile::create(root.path()).unwrap();
+        profile.make_key("right").unwrap();
+        let mut store = profile.open_store("right").unwrap();
+        let (secret, device) = (AccountSecret::from_seed(&[1; 32]), DeviceSecret::generate(&mut os_rng()));
+        let username: Username = "alice".parse().unwrap();
+        let certificate = secret
+            .sign_certificate(&Certificate {
+                username: username.clone(),
+                account: AccountId([2; 16]),
+                account_key: secret.public(),
+                device: DeviceId([3; 16]),
+                device_key: device.device_key(),
+                identity_key: device.identity_key(),
+                created_ms: 4,
+            })
+            .unwrap();
+        let server = ServerId([5; 32]);
+        store
+            .transaction::<_, StoreError>(|tx| {
+                tx.save_identity(&Identity {
+                    username: username.clone(),
+                    account: AccountId([2; 16]),
+                    account_key: secret.public(),
+                    account_seed: None,
+                    device: DeviceId([3; 16]),
+                    device_secret: device.to_bytes(),
+                    certificate,
+                    registered: true,
+                })?;
+                let address = "chat.example:7777".parse().unwrap();
+                tx.set_server(&ServerPin { address, server_id: server, newest: [6; 32], number: 0 })
+            })
+            .unwrap();
+        drop((store, profile));
+
+        let mut open = Profile::lock(root.path()).unwrap().unlock("right").unwrap();
+        let kept = open.store.transaction::<_, StoreError>(|tx| tx.auth_key(&server)).unwrap();
+        assert_eq!(kept, Some(AuthKey(*auth_key("right", &server, &username).unwrap())));
+        // Another one, as after a change of the password, is left alone.
+        let changed = AuthKey([7; 32]);
+        open.store.transaction::<_, StoreError>(|tx| tx.set_auth_key(&server, &changed)).unwrap();
+        drop(open);
+        let mut again = Profile::lock(root.path()).unwrap().unlock("right").unwrap();
+        let kept = again.store.transaction::<_, StoreError>(|tx| tx.auth_key(&server)).unwrap();
+        assert_eq!(kept, Some(changed));
     }
 
     #[test]

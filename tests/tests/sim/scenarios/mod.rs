@@ -2,6 +2,7 @@
 
 mod delivery;
 mod devices;
+mod enrolment;
 mod full;
 mod hostile;
 mod identity;
