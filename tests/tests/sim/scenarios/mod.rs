@@ -4,6 +4,7 @@ mod blocks;
 mod chats;
 mod delivery;
 mod devices;
+mod enrolment;
 mod full;
 mod hostile;
 mod identity;

@@ -27,6 +27,13 @@ pub(crate) struct Account {
     pub(crate) list: SignedDeviceList,
 }
 
+/// What profiles hold that proves their account.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) account_key: bool,
+    pub(crate) auth_key: bool,
+}
+
 /// The key of everybody's password.
 pub(crate) const PASSWORD: AuthKey = AuthKey([7; 32]);
 
@@ -155,7 +162,11 @@ impl World {
         let list = SignedDeviceList::parse(&record.list).unwrap();
         let certificate = list.list().device(&stranger.id)?.clone();
         self.accounts[account].list = list;
-        Some(self.add_device(account, &stranger.secret, stranger.id, certificate))
+        // Nobody gave it the account's key.
+        let held = std::mem::replace(&mut self.held, Held { account_key: false, auth_key: true });
+        let index = self.add_device(account, &stranger.secret, stranger.id, certificate);
+        self.held = held;
+        Some(index)
     }
 
     /// Whom the server's store says that an account blocks.
@@ -192,9 +203,7 @@ impl World {
         certificate: SignedCertificate,
     ) -> usize {
         let mut store = LocalStore::in_memory().unwrap();
-        let known = &self.accounts[account];
-        // The recovery phrase adds devices, and who is added by it has the key; here only the first device keeps it.
-        let first = known.first.list().device(&id).is_some();
+        let (known, held) = (&self.accounts[account], self.held);
         let chain = Self::chain();
         store
             .transaction(|tx| {
@@ -202,14 +211,16 @@ impl World {
                     username: known.name.clone(),
                     account: known.id,
                     account_key: known.secret.public(),
-                    account_seed: first.then(|| known.secret.seed()),
+                    account_seed: held.account_key.then(|| known.secret.seed()),
                     device: id,
                     device_secret: secret.to_bytes(),
                     certificate,
                     registered: true,
                 })?;
                 tx.pin(&known.list, true)?;
-                tx.set_auth_key(&chain.server_id(), &PASSWORD)?;
+                if held.auth_key {
+                    tx.set_auth_key(&chain.server_id(), &PASSWORD)?;
+                }
                 tx.set_server(&ServerPin {
                     address: "localhost".parse().unwrap(),
                     server_id: chain.server_id(),
@@ -229,6 +240,7 @@ impl World {
             commands: 0,
             replies: BTreeMap::new(),
             events: Vec::new(),
+            asked: Vec::new(),
             closed: None,
             wake_ms: None,
             password_changed: None,
