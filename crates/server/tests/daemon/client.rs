@@ -86,17 +86,6 @@ impl Person {
         Self::with(Username::parse(name).unwrap(), seed, AccountId([seed; 16]))
     }
 
-    /// The same keys, another account's id.
-    #[cfg(feature = "hostile")]
-    pub(crate) fn with_account_of(&self, other: &Self) -> Self {
-        Self::with(self.name.clone(), self.device.0[0], other.account)
-    }
-
-    #[cfg(feature = "hostile")]
-    pub(crate) fn list(&self) -> &[u8] {
-        self.list.as_bytes()
-    }
-
     fn with(name: Username, seed: u8, account: AccountId) -> Self {
         let key = SigningKey::from_bytes(&[seed; 32]);
         let device_key = SigningKey::from_bytes(&[seed + 100; 32]);
