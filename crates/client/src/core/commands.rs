@@ -10,11 +10,11 @@ use sotto_proto::{
 
 use super::{
     CommandId, Core, CoreError, Output, Step,
+    lanes::LANE_LIMIT,
     lists::{Sought, unresolved},
     receive::NOBODYS,
     requests::Asked,
     rows::trust,
-    sending::LANE_LIMIT,
 };
 use crate::{
     api::{

@@ -171,7 +171,7 @@ impl Core {
         if let Some(gone) = step.tx.contact_by_name(name)? {
             step.warn(format!("the server says that there is no user {name} any more"));
             if self.doubted.remove(&gone.account) {
-                for entry in step.tx.lane(&gone.account, true, super::sending::LANE_LIMIT)? {
+                for entry in step.tx.lane(&gone.account, true, super::lanes::LANE_LIMIT)? {
                     step.tx.remove_entry(entry.entry)?;
                     self.settle(
                         step,
@@ -317,10 +317,11 @@ impl Core {
         contact: &ContactRecord,
     ) -> Result<(), CoreError> {
         let reason = match (&contact.state, &contact.alarm) {
-            (PinState::Changed, _) | (_, None) => format!("the identity of {} has changed", contact.username),
+            (PinState::Changed, _) => format!("the identity of {} has changed", contact.username),
             (_, Some(alarm)) => alarm.clone(),
+            (_, None) => format!("{} has a newer device list than the server has shown", contact.username),
         };
-        for entry in step.tx.lane(&contact.account, true, super::sending::LANE_LIMIT)? {
+        for entry in step.tx.lane(&contact.account, true, super::lanes::LANE_LIMIT)? {
             self.settle(step, &entry.message, Fate::Held, Some(&reason))?;
         }
         Ok(())

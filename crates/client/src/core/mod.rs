@@ -6,19 +6,22 @@
 //! [`Core::flush`] once, commits, and only then performs the outputs, in order. If anything fails, it performs none of
 //! them and drops the core.
 
+mod claims;
 mod commands;
 mod content;
 mod due;
 mod fates;
 mod io;
 mod keys;
+mod lanes;
 mod link;
 mod lists;
 mod receive;
 mod requests;
 mod rows;
-mod sending;
+mod sealing;
 mod sessions;
+mod submits;
 mod submitted;
 
 use std::{
@@ -33,7 +36,7 @@ use thiserror::Error;
 
 pub use io::{CommandId, Input, Output};
 
-use self::{link::Link, requests::Requests, sending::Lane, sessions::Sessions};
+use self::{lanes::Lane, link::Link, requests::Requests, sessions::Sessions};
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event},
     store::{ClaimedIdentity, StoreError, Tx},

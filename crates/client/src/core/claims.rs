@@ -1,0 +1,135 @@
+//! Claims: the keys of devices that there is no session with, and devices that have published none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sotto_crypto::Purpose;
+use sotto_proto::{
+    AccountId, DeviceId,
+    content::kind,
+    frame::{Bundles, ClaimBundles, ClientFrame},
+};
+
+use super::{
+    Core, CoreError, Step,
+    lanes::earlier,
+    requests::Asked,
+    sealing::{failed_in, purpose},
+};
+use crate::store::{ContactRecord, Entry};
+
+/// After how long a device without published keys is asked again, milliseconds; it has just been added.
+pub(super) const KEYLESS_AGAIN_MS: u64 = 2_000;
+/// After how long messages go on without such a device.
+const KEYLESS_GIVE_UP_MS: u64 = 60_000;
+
+/// Whether a batch can be sealed now.
+pub(super) enum Ready {
+    Yes,
+    /// Not before this time; `None` when an answer will tell.
+    Later(Option<u64>),
+}
+
+impl Core {
+    /// Claims what is missing for sessions with the devices that a batch goes to.
+    pub(super) fn ready(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        contact: &ContactRecord,
+        own: &ContactRecord,
+        entries: &[Entry],
+    ) -> Result<Ready, CoreError> {
+        let mut lacking: BTreeMap<(AccountId, bool, bool), BTreeSet<DeviceId>> = BTreeMap::new();
+        let mut waits = false;
+        for entry in entries {
+            let failed_in = failed_in(step, entry)?;
+            let purpose = purpose(entry, &failed_in);
+            for target in self.targets(contact, own, entry) {
+                if self.unusable.contains(&target.device()) {
+                    continue;
+                }
+                let given_up = self.given_up(step, &target.device());
+                let sessions = self.sessions.with(step.tx, target.account, target.device())?;
+                if let Some(bundle) = sessions.needs_bundle(purpose, step.now_ms) {
+                    let key = (target.account, bundle.one_time, entry.kind == kind::RESEND_REQUEST);
+                    lacking.entry(key).or_default().insert(target.device());
+                    // One that was given up is asked for all the same, but nothing waits for it.
+                    waits |= !given_up;
+                }
+            }
+        }
+        let mut wake_ms = None;
+        for ((account, one_time, for_requests), devices) in lacking {
+            if self.claiming.contains(&account) {
+                continue;
+            }
+            let again_ms =
+                devices.iter().filter_map(|device| self.keyless.get(device)).map(|(_, again)| *again).max();
+            if let Some(again_ms) = again_ms.filter(|again_ms| *again_ms > step.now_ms) {
+                wake_ms = earlier(wake_ms, Some(again_ms));
+                continue;
+            }
+            self.claiming.insert(account);
+            let devices: Vec<DeviceId> = devices.into_iter().collect();
+            let frame =
+                ClientFrame::ClaimBundles(ClaimBundles { account, devices: devices.clone(), one_time });
+            self.send(step, Asked::Bundles { account, devices, for_requests }, frame);
+        }
+        Ok(if waits { Ready::Later(wake_ms) } else { Ready::Yes })
+    }
+
+    /// Whether messages go on without a device: it stands in its account's list but has published no keys for a while.
+    pub(super) fn given_up(&self, step: &Step<'_, '_>, device: &DeviceId) -> bool {
+        if self.unusable.contains(device) {
+            return true;
+        }
+        self.keyless
+            .get(device)
+            .is_some_and(|(since_ms, _)| step.now_ms.saturating_sub(*since_ms) > KEYLESS_GIVE_UP_MS)
+    }
+
+    /// Bundles that were claimed: a handshake with each.
+    pub(super) fn bundles(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        account: AccountId,
+        asked: &[DeviceId],
+        for_requests: bool,
+        bundles: Bundles,
+    ) -> Result<(), CoreError> {
+        self.claiming.remove(&account);
+        let Some(contact) = step.tx.contact(&account)? else { return Ok(()) };
+        let mut bad = BTreeSet::new();
+        for bundle in bundles.bundles {
+            let device = bundle.device;
+            let Some(certificate) = contact.list.list().device(&device).filter(|_| asked.contains(&device))
+            else {
+                continue;
+            };
+            let Ok(pair) = self.sessions.pair(&self.me.secret, &self.me.certificate, certificate) else {
+                bad.insert(device);
+                continue;
+            };
+            // A request's handshake may serve no message's session and the other way round; the purpose decides.
+            let purpose =
+                if for_requests { Purpose::ResendRequest { failed_in: &[] } } else { Purpose::Message };
+            let sessions = self.sessions.with(step.tx, account, device)?;
+            match sessions.start(&mut step.rng, &pair, &bundle, purpose, step.now_ms) {
+                Ok(next) => {
+                    self.keyless.remove(&device);
+                    self.sessions.replace(account, device, next);
+                }
+                Err(error) => {
+                    step.warn(format!("the server handed out bad keys for {}: {error}", contact.username));
+                    bad.insert(device);
+                }
+            }
+        }
+        for device in bundles.missing.into_iter().chain(bad).filter(|device| asked.contains(device)) {
+            let after_ms = if self.given_up(step, &device) { KEYLESS_GIVE_UP_MS } else { KEYLESS_AGAIN_MS };
+            let again_ms = step.now_ms.saturating_add(after_ms);
+            let since_ms = self.keyless.get(&device).map_or(step.now_ms, |(since_ms, _)| *since_ms);
+            self.keyless.insert(device, (since_ms, again_ms));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! Envelopes that somebody damaged, replayed or forged.
+
+use sotto_client::api::{Command, Fate, Reply};
+use sotto_proto::frame::ServerFrame;
+
+use crate::world::World;
+
+#[test]
+fn a_message_that_was_damaged_on_its_way_is_asked_for_and_takes_its_place() {
+    let mut world = World::new(7);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    let mut damaged = false;
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::Deliver(mut deliver) if index == 1 && !damaged => {
+                damaged = true;
+                let last = deliver.envelope.len() - 1;
+                deliver.envelope[last] ^= 1;
+                ServerFrame::Deliver(deliver)
+            }
+            frame => frame,
+        })
+    }));
+    let two = world.send(alice, "bob", "two");
+    world.send(alice, "bob", "three");
+    world.pass(5_000);
+    assert_eq!(world.screen(bob), ["alice: one", "alice: two", "alice: three"]);
+    assert_eq!(world.fate(alice, two), Fate::Delivered);
+}
+
+#[test]
+fn a_strangers_message_under_a_contacts_name_changes_nothing() {
+    let mut world = World::new(15);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "it is me");
+    // Mallory certifies a device of hers under bob's name, and writes to alice with it.
+    world.impostor("bob", None, alice, "it is me too, send the money");
+    world.connect(alice);
+    world.pass(5_000);
+    assert_eq!(world.screen(alice), ["bob: it is me"]);
+    assert_eq!(world.warnings(alice), "");
+    let Ok(Reply::Contacts(contacts)) = world.command(alice, Command::Contacts) else { panic!() };
+    assert_eq!((contacts[0].name.as_str(), contacts[0].impostors), ("bob", 1));
+    assert_eq!(contacts[0].trust, sotto_client::api::Trust::Pinned);
+    world.send(alice, "bob", "still you");
+    assert_eq!(world.screen(bob).last().unwrap(), "alice: still you");
+}
+
+#[test]
+fn a_certificate_with_a_contacts_account_id_cannot_make_the_contacts_messages_vanish() {
+    let mut world = World::new(23);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    let account = world.accounts[world.devices[alice].account].id;
+    // Both wait for their list when alice's real message comes: one under a name nobody has, one under mallory's own.
+    world.impostor("nobody-such", Some(account), bob, "forged");
+    world.impostor("mallory", Some(account), bob, "forged too");
+    let two = world.send(alice, "bob", "two");
+    world.connect(bob);
+    world.pass(120_000);
+    assert_eq!(world.screen(bob), ["alice: one", "alice: two"]);
+    assert_eq!(world.fate(alice, two), Fate::Delivered);
+}
+
+#[test]
+fn a_key_that_was_handed_out_twice_makes_a_row_and_is_healed() {
+    let mut world = World::new(21);
+    let bob = world.person("bob");
+    world.pass(2_000);
+    // The server hands the same bundle to two people.
+    let mut first = None;
+    world.tamper = Some(Box::new(move |_, frame| {
+        Some(match frame {
+            ServerFrame::Bundles(bundles) if first.is_none() && bundles.bundles.len() == 1 => {
+                first = Some(bundles.clone());
+                ServerFrame::Bundles(bundles)
+            }
+            ServerFrame::Bundles(bundles) => {
+                let same = first.take().unwrap();
+                let fits = same.bundles[0].device == bundles.bundles[0].device;
+                ServerFrame::Bundles(if fits { same } else { bundles })
+            }
+            frame => frame,
+        })
+    }));
+    world.disconnect(bob);
+    let (alice, carol) = (world.person("alice"), world.person("carol"));
+    let one = world.send(alice, "bob", "from alice");
+    let two = world.send(carol, "bob", "from carol");
+    world.tamper = None;
+    world.connect(bob);
+    world.pass(5_000);
+    assert_eq!(world.screen(bob), ["alice: from alice", "carol: from carol"]);
+    assert_eq!((world.fate(alice, one), world.fate(carol, two)), (Fate::Delivered, Fate::Delivered));
+}
+
+#[test]
+fn a_replayed_envelope_appears_once() {
+    let mut world = World::new(22);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    let mut last = None;
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::Deliver(mut deliver) if index == 1 => {
+                let envelope = last.replace(deliver.envelope.clone());
+                if let Some(envelope) = envelope {
+                    deliver.envelope = envelope;
+                }
+                ServerFrame::Deliver(deliver)
+            }
+            frame => frame,
+        })
+    }));
+    world.send(alice, "bob", "two");
+    world.send(alice, "bob", "three");
+    world.pass(5_000);
+    assert_eq!(
+        world.screen(bob),
+        ["alice: one", "alice: two"],
+        "what the server put in the place of three was two"
+    );
+}

@@ -1,0 +1,13 @@
+//! Named scenarios: one story each, and what everybody must see in the end.
+
+mod corners;
+mod delivery;
+mod devices;
+mod full;
+mod hostile;
+mod identity;
+mod restore;
+
+fn texts(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix} {number}")).collect()
+}

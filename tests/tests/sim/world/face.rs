@@ -1,0 +1,85 @@
+//! What people do and see.
+
+use sotto_client::{
+    api::{ClientError, Command, Event, Fate, Recipient, Reply, Row, RowBody},
+    core::{CommandId, Input as ClientInput},
+};
+use sotto_proto::MessageId;
+
+use super::World;
+
+impl World {
+    pub(crate) fn command(&mut self, index: usize, command: Command) -> Result<Reply, ClientError> {
+        let device = &mut self.devices[index];
+        device.commands += 1;
+        let id = device.commands;
+        device.inbox.push_back(ClientInput::Command(CommandId(id), command));
+        self.settle();
+        self.devices[index].replies.remove(&id).expect("every command is answered")
+    }
+
+    /// Writes a text; the world goes on only when something is run.
+    pub(crate) fn write(&mut self, index: usize, to: &str, text: &str) {
+        let device = &mut self.devices[index];
+        device.commands += 1;
+        let command = Command::Send { to: Recipient::User(to.parse().unwrap()), text: text.to_owned() };
+        device.inbox.push_back(ClientInput::Command(CommandId(device.commands), command));
+    }
+
+    pub(crate) fn send(&mut self, index: usize, to: &str, text: &str) -> MessageId {
+        let to = Recipient::User(to.parse().unwrap());
+        match self.command(index, Command::Send { to, text: text.to_owned() }) {
+            Ok(Reply::Queued { message, .. }) => message,
+            other => panic!("not queued: {other:?}"),
+        }
+    }
+
+    pub(crate) fn fate(&mut self, index: usize, message: MessageId) -> Fate {
+        match self.command(index, Command::Fate(message)) {
+            Ok(Reply::Fate(fate)) => fate.fate,
+            other => panic!("no fate: {other:?}"),
+        }
+    }
+
+    pub(crate) fn rows(&mut self, index: usize) -> Vec<Row> {
+        let mut all = Vec::new();
+        let mut before = None;
+        loop {
+            match self.command(index, Command::History { with: None, limit: 1_000, before }) {
+                Ok(Reply::Rows(rows)) if rows.is_empty() => return all,
+                Ok(Reply::Rows(rows)) => {
+                    before = Some(rows[0].message);
+                    all.splice(0..0, rows);
+                }
+                other => panic!("no history: {other:?}"),
+            }
+        }
+    }
+
+    /// `sender: text` of every row, or why it cannot be read.
+    pub(crate) fn screen(&mut self, index: usize) -> Vec<String> {
+        let line = |row: Row| match row.body {
+            RowBody::Text(text) => format!("{}: {text}", row.from),
+            RowBody::Undecryptable(reason) => format!("{}? {reason}", row.from),
+            RowBody::Newer(kind) => format!("{}: kind {kind}", row.from),
+        };
+        self.rows(index).into_iter().map(line).collect()
+    }
+
+    /// Everything that waits in a device's outbox, messages and what devices tell each other.
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is for one lifetime, the closure for all"
+    )]
+    pub(crate) fn outbox_length(&mut self, index: usize) -> u64 {
+        self.devices[index].store.transaction(|tx| tx.outbox_length()).unwrap()
+    }
+
+    pub(crate) fn warnings(&self, index: usize) -> String {
+        let texts = self.devices[index].events.iter().filter_map(|event| match event {
+            Event::Warning(text) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect::<Vec<_>>().join("\n")
+    }
+}

@@ -1,0 +1,103 @@
+//! What an account signs that it should not, and what a stranger makes.
+
+use std::sync::Arc;
+
+use sotto_crypto::{AccountSecret, DeviceSecret, Pair, PeerSessions, Purpose};
+use sotto_proto::{
+    AccountId, Certificate, DeviceId, FateTag, ListHash, MessageId, SignedDeviceList, SubmissionId,
+    content::{Content, ListRef, Place, kind},
+    frame::{ClientFrame, OutgoingEnvelope, Submit, UsedList},
+};
+use sotto_store::Store;
+
+use super::{World, server::wait};
+
+impl World {
+    /// A list of an account's own signing in which its first device has another certificate.
+    pub(crate) fn recertified(&mut self, account: usize) -> SignedDeviceList {
+        let known = &self.accounts[account];
+        let mut list = known.list.list().clone();
+        let mut certificate = list.devices[0].certificate().clone();
+        certificate.created_ms += 1;
+        list.devices[0] = known.secret.sign_certificate(&certificate).unwrap();
+        list.previous = known.list.hash();
+        list.number += 1;
+        known.secret.sign_device_list(&list).unwrap()
+    }
+
+    /// A list under another's name that an account has signed with its own key and id.
+    pub(crate) fn list_under(&mut self, account: usize, name: &str) -> SignedDeviceList {
+        let known = &self.accounts[account];
+        let mut list = known.list.list().clone();
+        list.username = name.parse().unwrap();
+        let mut certificate = list.devices[0].certificate().clone();
+        certificate.username = list.username.clone();
+        list.devices[0] = known.secret.sign_certificate(&certificate).unwrap();
+        known.secret.sign_device_list(&list).unwrap()
+    }
+
+    /// Somebody registered writes to a device under another's name, with a certificate that only they have signed.
+    pub(crate) fn impostor(&mut self, name: &str, account: Option<AccountId>, to: usize, text: &str) {
+        let mallory = match self.accounts.iter().position(|account| account.name.as_str() == "mallory") {
+            Some(known) => self.devices.iter().position(|device| device.account == known).unwrap(),
+            None => self.person("mallory"),
+        };
+        let account = account.unwrap_or_else(|| AccountId(self.random()));
+        let secret = AccountSecret::generate(&mut self.rng);
+        let device = Arc::new(DeviceSecret::generate(&mut self.rng));
+        let mine = secret
+            .sign_certificate(&Certificate {
+                username: name.parse().unwrap(),
+                account,
+                account_key: secret.public(),
+                device: DeviceId(self.random()),
+                device_key: device.device_key(),
+                identity_key: device.identity_key(),
+                created_ms: self.now_ms,
+            })
+            .unwrap();
+        let (recipient, recipient_device) = (self.devices[to].account, self.devices[to].id);
+        let list = self.accounts[recipient].list.clone();
+        let pair = Pair::new(&device, &mine, list.list().device(&recipient_device).unwrap()).unwrap();
+        let bundle = wait(self.store.claim_prekeys(vec![recipient_device], true)).unwrap().remove(0).unwrap();
+        let none = ListRef { number: 0, hash: ListHash([0; 32]) };
+        let content = Content {
+            message: MessageId(self.random()),
+            clock_ms: self.now_ms,
+            place: Place::Account(list.list().account),
+            sender_list: none,
+            recipient_list: none,
+            kind: kind::TEXT,
+            body: text.as_bytes().to_vec(),
+        };
+        let purpose = Purpose::Message;
+        let sealed = PeerSessions::new()
+            .start(&mut self.rng, &pair, &bundle, purpose, self.now_ms)
+            .unwrap()
+            .seal(&mut self.rng, &pair, &content.encode().unwrap(), purpose, self.now_ms)
+            .unwrap();
+        let used = |list: &SignedDeviceList| UsedList {
+            account: list.list().account,
+            number: list.list().number,
+            hash: list.hash(),
+            list: None,
+        };
+        let submit = Submit {
+            submission: SubmissionId(self.random()),
+            lists: vec![used(&list), used(&self.accounts[self.devices[mallory].account].list)],
+            envelopes: vec![OutgoingEnvelope {
+                account: list.list().account,
+                device: recipient_device,
+                fate_tag: FateTag(self.random()),
+                transient: false,
+                envelope: sealed.envelope.encode().into(),
+            }],
+        };
+        let connection = self.devices[mallory].connection.unwrap();
+        let stored = wait(self.store.usage()).unwrap().envelopes;
+        self.disconnect(to);
+        self.to_server.push_back((connection, 1_000_000, ClientFrame::Submit(submit)));
+        self.settle();
+        assert_eq!(wait(self.store.usage()).unwrap().envelopes, stored + 1, "the server took it");
+    }
+}

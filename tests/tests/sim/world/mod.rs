@@ -1,0 +1,119 @@
+//! A server, some devices, and the wires between them.
+
+mod device;
+mod face;
+mod forgeries;
+mod people;
+mod server;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use sotto_proto::{
+    KeyChain,
+    frame::{ClientFrame, ServerFrame},
+};
+use sotto_server::core::{ConnectionId, Core as ServerCore, CoreConfig, Input as ServerInput};
+use sotto_store::{MemoryStore, StoreConfig};
+
+use self::{device::Device, people::Account};
+
+const SPKI: &[u8] = b"the server's key";
+
+/// Changes a frame on its way from the server to a device, or drops it: what a hostile server or wire does.
+pub(crate) type Tamper = Box<dyn FnMut(usize, ServerFrame) -> Option<ServerFrame>>;
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) now_ms: u64,
+    pub(crate) rng: StdRng,
+    pub(crate) server: Option<ServerCore>,
+    pub(crate) store: Arc<MemoryStore>,
+    config: CoreConfig,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) devices: Vec<Device>,
+    /// Frames that devices have sent and the server has not read.
+    to_server: VecDeque<(ConnectionId, u32, ClientFrame)>,
+    next_connection: u64,
+    pub(crate) tamper: Option<Tamper>,
+    /// New devices do not connect by themselves.
+    absent: bool,
+    /// Every byte that the server was sent, for searches.
+    pub(crate) seen_by_server: Vec<u8>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self::with(seed, CoreConfig::default(), StoreConfig::default())
+    }
+
+    pub(crate) fn with(seed: u64, config: CoreConfig, store: StoreConfig) -> Self {
+        let mut world = Self {
+            now_ms: 1_790_000_000_000,
+            rng: StdRng::seed_from_u64(seed),
+            server: None,
+            store: Arc::new(MemoryStore::new(store)),
+            config,
+            accounts: Vec::new(),
+            devices: Vec::new(),
+            to_server: VecDeque::new(),
+            next_connection: 0,
+            tamper: None,
+            absent: false,
+            seen_by_server: Vec::new(),
+        };
+        world.start_server();
+        world
+    }
+
+    fn chain() -> KeyChain {
+        KeyChain { first: SPKI.to_vec(), successors: Vec::new() }
+    }
+
+    pub(crate) fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// Runs until nothing is left to do at this time.
+    pub(crate) fn settle(&mut self) {
+        self.drain_server();
+        for _ in 0..1_000_000 {
+            let mut busy = self.run_server();
+            for index in 0..self.devices.len() {
+                busy |= self.run_device(index, 64, true);
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    /// Lets time pass, in steps, and everything happen that is due.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let until_ms = self.now_ms + ms;
+        self.settle();
+        while self.now_ms < until_ms {
+            self.reconnect();
+            let next =
+                self.devices.iter().filter(|device| device.core.is_some()).filter_map(|d| d.wake_ms).min();
+            self.now_ms = next.unwrap_or(until_ms).clamp(self.now_ms + 1, until_ms);
+            if self.server.is_some() {
+                self.server_input(ServerInput::Tick);
+            }
+            self.settle();
+        }
+    }
+
+    /// As the driver does: a connection that was given up for now is made again after a while.
+    fn reconnect(&mut self) {
+        for index in 0..self.devices.len() {
+            if self.devices[index].closed.as_ref().is_some_and(|(_, reconnect)| *reconnect) {
+                self.connect(index);
+            }
+        }
+        self.settle();
+    }
+}

@@ -1,0 +1,198 @@
+//! Accounts and their devices.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sotto_client::store::{Identity, LocalStore, ServerPin};
+use sotto_crypto::{AccountSecret, DeviceSecret};
+use sotto_proto::{
+    AccountId, Certificate, DeviceId, DeviceList, ListHash, SignedCertificate, SignedDeviceList, Username,
+    VersionRange,
+    device_list::Revocation,
+    frame::{AuthKey, ClientFrame, FrameDecoder, Hello, Register},
+    limits::MAX_FRAME,
+};
+use sotto_server::core::Input as ServerInput;
+use sotto_store::Store;
+
+use super::{World, device::Device, server::wait};
+
+/// An account: its secret stands here because the simulation plays the person who holds the recovery phrase.
+pub(crate) struct Account {
+    pub(crate) name: Username,
+    pub(crate) id: AccountId,
+    pub(crate) secret: AccountSecret,
+    /// What it registered with.
+    pub(super) first: SignedDeviceList,
+    /// The newest.
+    pub(crate) list: SignedDeviceList,
+}
+
+impl World {
+    /// An account with its first device, registered and connected.
+    pub(crate) fn person(&mut self, name: &str) -> usize {
+        let (id, device_id) = (AccountId(self.random()), DeviceId(self.random()));
+        self.enrol(name.parse().unwrap(), id, device_id)
+    }
+
+    /// Somebody who takes the name and the ids of a device's account, with keys of their own, at a server that lost it.
+    pub(crate) fn usurper(&mut self, index: usize) -> usize {
+        let (account, device_id) = (self.devices[index].account, self.devices[index].id);
+        let (name, id) = (self.accounts[account].name.clone(), self.accounts[account].id);
+        self.enrol(name, id, device_id)
+    }
+
+    fn enrol(&mut self, name: Username, id: AccountId, device_id: DeviceId) -> usize {
+        let secret = AccountSecret::generate(&mut self.rng);
+        let device = DeviceSecret::generate(&mut self.rng);
+        let certificate = secret
+            .sign_certificate(&Certificate {
+                username: name.clone(),
+                account: id,
+                account_key: secret.public(),
+                device: device_id,
+                device_key: device.device_key(),
+                identity_key: device.identity_key(),
+                created_ms: self.now_ms,
+            })
+            .unwrap();
+        let list = secret
+            .sign_device_list(&DeviceList {
+                username: name.clone(),
+                account: id,
+                account_key: secret.public(),
+                number: self.now_ms / 1000,
+                previous: ListHash([0; 32]),
+                devices: vec![certificate.clone()],
+                revocations: Vec::new(),
+            })
+            .unwrap();
+        self.register(&name, &list);
+        self.accounts.push(Account { name, id, secret, first: list.clone(), list });
+        self.add_device(self.accounts.len() - 1, &device, device_id, certificate)
+    }
+
+    pub(super) fn register(&mut self, name: &Username, list: &SignedDeviceList) {
+        let connection = self.connect_server();
+        let register = Register {
+            invite: None,
+            username: name.to_string(),
+            auth_key: AuthKey([7; 32]),
+            list: list.as_bytes().to_vec().into(),
+        };
+        let hello = Hello { versions: VersionRange::OURS, software: "simulation".to_owned() };
+        self.to_server.push_back((connection, 1, ClientFrame::Hello(hello)));
+        self.to_server.push_back((connection, 2, ClientFrame::Register(register)));
+        self.settle();
+        self.server_input(ServerInput::Disconnected { connection });
+        assert!(
+            wait(self.store.account_by_name(name)).unwrap().is_some(),
+            "{name} could not register with the simulated server"
+        );
+    }
+
+    /// A second machine of an account, added by the recovery phrase; `revoke` is taken out in the same list.
+    pub(crate) fn second_device(&mut self, account: usize, revoke: Option<DeviceId>) -> usize {
+        let device = DeviceSecret::generate(&mut self.rng);
+        let device_id = DeviceId(self.random());
+        let now_ms = self.now_ms;
+        let known = &mut self.accounts[account];
+        let certificate = known
+            .secret
+            .sign_certificate(&Certificate {
+                username: known.name.clone(),
+                account: known.id,
+                account_key: known.secret.public(),
+                device: device_id,
+                device_key: device.device_key(),
+                identity_key: device.identity_key(),
+                created_ms: now_ms,
+            })
+            .unwrap();
+        let mut list = known.list.list().clone();
+        list.previous = known.list.hash();
+        list.number = DeviceList::next_number(list.number, now_ms / 1000);
+        list.devices.retain(|signed| Some(signed.certificate().device) != revoke);
+        list.devices.push(certificate.clone());
+        if let Some(device) = revoke {
+            list.revocations.push(Revocation { device, revoked_ms: now_ms });
+        }
+        known.list = known.secret.sign_device_list(&list).unwrap();
+        self.put_list(account);
+        self.add_device(account, &device, device_id, certificate)
+    }
+
+    /// An account whose device has not been there yet since it registered, so that it has published no keys.
+    pub(crate) fn person_without_keys(&mut self, name: &str) -> usize {
+        self.absent = true;
+        let index = self.person(name);
+        self.absent = false;
+        index
+    }
+
+    /// Puts an account's newest list into the server's store, as its ReplaceList would.
+    pub(super) fn put_list(&mut self, account: usize) {
+        let known = &self.accounts[account];
+        let record = wait(self.store.account(known.id)).unwrap().unwrap();
+        let mut new = record.clone();
+        new.list = known.list.as_bytes().to_vec();
+        new.devices = known.list.list().devices.iter().map(|signed| signed.certificate().device).collect();
+        wait(self.store.replace_account(&record, new)).unwrap();
+        // The server caches accounts; as after any restart, it reads them again.
+        self.crash_server();
+        self.start_server();
+    }
+
+    pub(super) fn add_device(
+        &mut self,
+        account: usize,
+        secret: &DeviceSecret,
+        id: DeviceId,
+        certificate: SignedCertificate,
+    ) -> usize {
+        let mut store = LocalStore::in_memory().unwrap();
+        let known = &self.accounts[account];
+        let chain = Self::chain();
+        store
+            .transaction(|tx| {
+                tx.save_identity(&Identity {
+                    username: known.name.clone(),
+                    account: known.id,
+                    account_key: known.secret.public(),
+                    account_seed: None,
+                    device: id,
+                    device_secret: secret.to_bytes(),
+                    certificate,
+                    registered: true,
+                })?;
+                tx.pin(&known.list, true)?;
+                tx.set_server(&ServerPin {
+                    address: "localhost".parse().unwrap(),
+                    server_id: chain.server_id(),
+                    newest: chain.newest().0,
+                    number: 0,
+                })
+            })
+            .unwrap();
+        self.devices.push(Device {
+            account,
+            id,
+            store,
+            core: None,
+            connection: None,
+            inbox: VecDeque::new(),
+            decoder: FrameDecoder::new(MAX_FRAME),
+            commands: 0,
+            replies: BTreeMap::new(),
+            events: Vec::new(),
+            closed: None,
+            wake_ms: None,
+        });
+        let index = self.devices.len() - 1;
+        self.start(index);
+        if !self.absent {
+            self.connect(index);
+        }
+        self.settle();
+        index
+    }
+}

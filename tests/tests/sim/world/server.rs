@@ -1,0 +1,194 @@
+//! The server: its core, its store, and what it sends.
+
+use std::sync::Arc;
+
+use sotto_client::core::Input as ClientInput;
+use sotto_proto::{
+    DeviceId,
+    frame::{FrameDecoder, ServerFrame},
+    limits::MAX_FRAME,
+    prekey::PrekeyCounts,
+};
+use sotto_server::core::{
+    ConnectionId, Core as ServerCore, Input as ServerInput, Job, Output as ServerOutput, SendClass,
+    StoreCall, StoreReply, WorkResult,
+};
+use sotto_store::{MemoryStore, Pending, Store, StoreConfig, StoreError};
+
+use super::World;
+
+pub(super) fn wait<T>(pending: Pending<T>) -> Result<T, StoreError> {
+    use std::{future::Future, pin::pin, task};
+    let mut pending = pin!(pending);
+    match pending.as_mut().poll(&mut task::Context::from_waker(task::Waker::noop())) {
+        task::Poll::Ready(result) => result,
+        task::Poll::Pending => panic!("the memory store answers at once"),
+    }
+}
+
+impl World {
+    pub(crate) fn start_server(&mut self) {
+        self.server = Some(ServerCore::new(self.config, &Self::chain(), "$none".to_owned()).unwrap());
+    }
+
+    /// What was in the server's memory is gone; what its store said is stored is there.
+    pub(crate) fn crash_server(&mut self) {
+        self.server = None;
+        self.to_server.clear();
+        for index in 0..self.devices.len() {
+            self.disconnect(index);
+        }
+    }
+
+    /// The server's store is empty, as if it came back from a backup from before anybody registered.
+    pub(crate) fn forget_everything(&mut self) {
+        self.crash_server();
+        self.store = Arc::new(MemoryStore::new(StoreConfig::default()));
+        self.start_server();
+    }
+
+    /// A device's account enrols again at a server that lost it.
+    pub(crate) fn register_again(&mut self, index: usize) {
+        let account = self.devices[index].account;
+        let (name, first) = (self.accounts[account].name.clone(), self.accounts[account].first.clone());
+        self.register(&name, &first);
+        self.put_list(account);
+    }
+
+    pub(super) fn connect_server(&mut self) -> ConnectionId {
+        self.next_connection += 1;
+        let connection = ConnectionId(self.next_connection);
+        let challenge = self.random();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let input = ServerInput::Connected { connection, peer, challenge, exporter: [9; 32] };
+        let now_ms = self.now_ms;
+        self.server.as_mut().unwrap().handle(now_ms, input);
+        connection
+    }
+
+    pub(super) fn server_input(&mut self, input: ServerInput) {
+        let now_ms = self.now_ms;
+        self.server.as_mut().unwrap().handle(now_ms, input);
+        self.drain_server();
+    }
+
+    pub(super) fn drain_server(&mut self) {
+        while let Some(server) = self.server.as_mut() {
+            let Some(output) = server.next_output() else { return };
+            match output {
+                ServerOutput::Send { connection, bytes, class } => {
+                    let length = bytes.len();
+                    self.pass_on(connection, &bytes);
+                    if class == SendClass::Push {
+                        let input = ServerInput::Written { connection, bytes: length };
+                        let now_ms = self.now_ms;
+                        self.server.as_mut().unwrap().handle(now_ms, input);
+                    }
+                }
+                ServerOutput::Close { connection } => {
+                    for device in &mut self.devices {
+                        if device.connection == Some(connection) {
+                            device.connection = None;
+                            device.inbox.push_back(ClientInput::Disconnected);
+                        }
+                    }
+                }
+                ServerOutput::Store { operation, call } => {
+                    let result = self.store_call(call);
+                    let now_ms = self.now_ms;
+                    self.server.as_mut().unwrap().handle(now_ms, ServerInput::Stored { operation, result });
+                }
+                ServerOutput::Work { operation, job } => {
+                    let result = match job {
+                        Job::HashPassword(_) => WorkResult::Hashed("$simulated".to_owned()),
+                        Job::VerifyPassword { .. } => WorkResult::Verified(true),
+                        Job::VerifyPrekeys { account, device, device_key, upload, now_ms } => {
+                            let verified = upload.verify(&account, &device, &device_key, now_ms);
+                            WorkResult::Prekeys(verified.map(|()| upload).map_err(|error| error.to_string()))
+                        }
+                    };
+                    let now_ms = self.now_ms;
+                    self.server.as_mut().unwrap().handle(now_ms, ServerInput::Worked { operation, result });
+                }
+                ServerOutput::Failed(text) => panic!("the server failed: {text}"),
+                ServerOutput::FrameLimit { .. } | ServerOutput::Log(_) | ServerOutput::Operator { .. } => {}
+            }
+        }
+    }
+
+    pub(super) fn store_call(&self, call: StoreCall) -> Result<StoreReply, StoreError> {
+        let store = &self.store;
+        Ok(match call {
+            StoreCall::CreateAccount(account) => StoreReply::Created(wait(store.create_account(account))?),
+            StoreCall::AccountByName(name) => StoreReply::Account(wait(store.account_by_name(&name))?),
+            StoreCall::Account(account) => StoreReply::Account(wait(store.account(account))?),
+            StoreCall::ReplaceAccount { expected, new } => {
+                StoreReply::Replaced(wait(store.replace_account(&expected, new))?)
+            }
+            StoreCall::Names { after, limit } => StoreReply::Names(wait(store.names(after, limit))?),
+            StoreCall::PutPrekeys(device, upload) => {
+                StoreReply::PrekeyCounts(wait(store.put_prekeys(device, upload))?)
+            }
+            StoreCall::PrekeyCounts(device) => StoreReply::PrekeyCounts(wait(store.prekey_counts(device))?),
+            StoreCall::ClaimPrekeys(devices, one_time) => {
+                StoreReply::Bundles(wait(store.claim_prekeys(devices, one_time))?)
+            }
+            StoreCall::Append(submission) => StoreReply::Appended(wait(store.append(submission))?),
+            StoreCall::Submission(key) => StoreReply::Submission(wait(store.submission(key))?),
+            StoreCall::Mailbox(device) => StoreReply::Mailbox(wait(store.mailbox(device))?),
+            StoreCall::Read { device, after, max_bytes } => {
+                StoreReply::Deliveries(wait(store.read(device, after, max_bytes))?)
+            }
+            StoreCall::Ack(device, through) => StoreReply::Acked(wait(store.ack(device, through))?),
+            StoreCall::Fates(tags) => StoreReply::Fates(wait(store.fates(tags))?),
+            StoreCall::Expire(now_ms) => StoreReply::Expired(wait(store.expire(now_ms))?),
+        })
+    }
+
+    pub(super) fn pass_on(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        let Some(index) = self.devices.iter().position(|device| device.connection == Some(connection)) else {
+            return;
+        };
+        self.devices[index].decoder.push(bytes);
+        while let Some(raw) = self.devices[index].decoder.next_frame().unwrap() {
+            let raw = match self.tamper.as_mut() {
+                None => Some(raw),
+                Some(tamper) => {
+                    let request = raw.request;
+                    let frame = ServerFrame::decode(raw.kind, &raw.payload).unwrap().unwrap();
+                    tamper(index, frame).map(|frame| {
+                        let mut decoder = FrameDecoder::new(MAX_FRAME);
+                        decoder.push(&frame.encode(request).unwrap());
+                        decoder.next_frame().unwrap().unwrap()
+                    })
+                }
+            };
+            if let Some(raw) = raw {
+                self.devices[index].inbox.push_back(ClientInput::Frame(raw));
+            }
+        }
+    }
+
+    /// The server takes one frame.
+    pub(crate) fn run_server(&mut self) -> bool {
+        let Some((connection, request, frame)) = self.to_server.pop_front() else { return false };
+        if self.server.is_some() {
+            self.server_input(ServerInput::Frame { connection, request, size: 0, frame });
+        }
+        true
+    }
+
+    /// What the server has of a device's prekeys.
+    pub(crate) fn published(&self, device: DeviceId) -> PrekeyCounts {
+        wait(self.store.prekey_counts(device)).unwrap()
+    }
+
+    /// Claims a device's one-time keys until none is left.
+    pub(crate) fn drain_one_time_keys(&mut self, device: DeviceId) {
+        for _ in 0..200 {
+            wait(self.store.claim_prekeys(vec![device], true)).unwrap();
+        }
+        let left = wait(self.store.prekey_counts(device)).unwrap();
+        assert_eq!((left.one_time, left.one_time_kem), (0, 0));
+    }
+}
