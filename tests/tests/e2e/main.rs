@@ -7,6 +7,7 @@ mod disk;
 mod errors;
 mod hostile;
 mod identity;
+mod lies;
 mod limits;
 mod plaintext;
 mod race;

@@ -49,7 +49,12 @@ impl Core {
         }
         // What this batch wanted to say on it must not be said on the next one.
         step.out.retain(|output| !matches!(output, Output::Send { .. }));
-        let asked = self.requests.clear().into_iter().filter_map(|asked| match asked {
+        let asked = self.requests.clear();
+        if asked.iter().any(|asked| matches!(asked, Asked::Publish)) {
+            // Whether the server has the keys is not known: the next connection need not wait to publish more.
+            self.refilled_ms = 0;
+        }
+        let asked = asked.into_iter().filter_map(|asked| match asked {
             Asked::Users { command, .. } => Some(command),
             _ => None,
         });

@@ -22,7 +22,6 @@ mod local;
 mod profile;
 mod run;
 mod socket;
-mod tls;
 mod vault;
 
 pub use client::{Client, ClientOptions, all_ended};

@@ -15,8 +15,6 @@ mod config;
 mod connection;
 mod directory;
 mod event;
-#[cfg(feature = "hostile")]
-mod hostile;
 mod io;
 mod known;
 mod line;

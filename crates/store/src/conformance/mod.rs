@@ -8,12 +8,14 @@ mod fixture;
 mod mailboxes;
 mod model;
 mod prekeys;
+mod released;
 mod submissions;
 
 use crate::{Store, StoreConfig};
 
 pub use fixture::{Person, envelope, key, outcomes, put, tag, upload};
 pub use model::{Operation, Script, apply, operations};
+pub use released::fill;
 
 /// One store that can be closed and opened again.
 pub trait Engine: Sync {

@@ -1,5 +1,6 @@
 //! Named scenarios: one story each, and what everybody must see in the end.
 
+mod corners;
 mod delivery;
 mod devices;
 mod full;

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::{
-    NewEnvelope,
-    conformance::{Person, envelope, key, outcomes, put, tag},
+    conformance::{Person, envelope, fill, key, outcomes, put, tag},
     dump,
 };
 use sotto_proto::{
@@ -17,35 +16,6 @@ fn fixture(version: u32) -> PathBuf {
 }
 
 const DAY_MS: u64 = sotto_proto::limits::DAY_MS;
-
-/// What is in every fixture; `check_v1` expects exactly this.
-fn fill(store: &SledStore) {
-    let (alice, bob, carol) = (Person::new("alice", 1), Person::new("b.ob-2", 2), Person::new("carol", 3));
-    let first = alice.register(store);
-    let second = bob.register(store);
-    carol.register(store);
-    let disabled =
-        AccountRecord { disabled: true, ..bob.with_devices(&second, &[bob.device, bob.device(1)]) };
-    store.replace_account(&second, disabled).wait().unwrap();
-    // A list that is kept as a file.
-    let long = AccountRecord { list: vec![7; 7_000], ..first.clone() };
-    store.replace_account(&first, long).wait().unwrap();
-    store.put_prekeys(bob.device, conformance::upload(5, 1..8, 1..4)).wait().unwrap();
-    store.claim_prekeys(vec![bob.device], true).wait().unwrap();
-    let early = vec![envelope(alice.device, 1, 100), envelope(bob.device, 2, 200)];
-    put(store, 1, DAY_MS, early);
-    let appended =
-        put(store, 2, 2 * DAY_MS, vec![envelope(alice.device, 3, 2441), envelope(alice.device, 4, 7_000)]);
-    store.ack(alice.device, appended.numbers[0].unwrap()).wait().unwrap();
-    // Bob's first envelope expires, with its submission's record.
-    while store.expire(DAY_MS + store_retention()).wait().unwrap() > 0 {}
-    let refused = NewEnvelope { refused: Some(Refusal::NotAccepted), ..envelope(carol.device, 6, 10) };
-    put(store, 3, 32 * DAY_MS, vec![envelope(bob.device, 5, 300), refused, envelope(carol.device(9), 7, 1)]);
-}
-
-fn store_retention() -> u64 {
-    StoreConfig::default().retention_ms
-}
 
 fn check_v1(store: &SledStore) {
     let (alice, bob, carol) = (Person::new("alice", 1), Person::new("b.ob-2", 2), Person::new("carol", 3));
@@ -116,15 +86,4 @@ fn what_is_written_today_reads_back_the_same() {
     let copy = engine.folder.path().join("copy");
     dump::import(&file, &copy, &engine.config).unwrap();
     check_v1(&SledStore::open(&copy, engine.config).unwrap());
-}
-
-/// Run by hand once a version is released: `cargo test -p sotto-store write_the_fixture -- --ignored`.
-#[test]
-#[ignore = "writes the fixture of the newest version, which is done once"]
-fn write_the_fixture() {
-    let engine = OnDisk::create(StoreConfig::default());
-    fill(engine.store());
-    let path = fixture(sotto_migrations::server::SERVER_VERSION);
-    assert!(!path.exists(), "a released fixture is never written again");
-    engine.store().export(path).wait().unwrap();
 }
