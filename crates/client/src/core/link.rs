@@ -8,7 +8,7 @@ use sotto_proto::{
     },
 };
 
-use super::{Core, CoreError, Output, RESTORED, RESTORED_MS, Step, enrol::Login, requests::Asked};
+use super::{Core, CoreError, Output, Step, enrol::Login, requests::Asked};
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event, Fate},
     store::{Cursor, ServerPin},
@@ -232,9 +232,7 @@ impl Core {
                     "the server's data was restored from a backup: the mailbox is read from its start, and what \
                      became of earlier messages is asked again",
                 );
-                self.restored = true;
-                step.tx.set_number(RESTORED, 1)?;
-                step.tx.set_number(RESTORED_MS, step.now_ms)?;
+                self.begin_restore(step)?;
                 // The numbers begin anew, and so does what was lost; what was shown of it is not shown again.
                 let shown = step.tx.number(HOLE)?.min(mailbox.lost_through.0);
                 step.tx.set_number(HOLE, shown)?;
