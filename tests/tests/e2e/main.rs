@@ -4,6 +4,7 @@
 
 mod conversation;
 mod disk;
+mod enrolment;
 mod errors;
 mod hostile;
 mod identity;

@@ -10,7 +10,12 @@ use sotto_proto::{
     limits::{DAY_MS, MAX_HASHES_PER_REQUEST, OUTBOX_LIFETIME_MS},
 };
 
-use super::{Core, CoreError, Step, content::tell, lanes::Lane, requests::Asked};
+use super::{
+    Core, CoreError, Step,
+    content::{is_message, tell},
+    lanes::Lane,
+    requests::Asked,
+};
 use crate::{api::Fate, store::Entry};
 
 impl Core {
@@ -40,6 +45,11 @@ impl Core {
         step.tx.remove_entry(entry.entry)?;
         if entry.user {
             self.settle(step, &entry.message, Fate::Expired, Some("it waited here for 14 days"))?;
+        } else if is_message(entry.kind)
+            && let (Some(account), Some(device)) = (entry.account, entry.device)
+        {
+            // A copy that the server lost, and that could not be sent again.
+            self.device_fate(step, &entry.message, account, device, Fate::Expired)?;
         }
         Ok(())
     }

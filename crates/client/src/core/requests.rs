@@ -12,6 +12,12 @@ use crate::api::User;
 pub(crate) enum Asked {
     Hello,
     Login,
+    /// The account again, at a server that lost it.
+    Register,
+    /// A login of the account, to hand its list over.
+    Prove,
+    /// One's own list, at a server that has an older one.
+    HandOver,
     Attach,
     Ack,
     Publish,

@@ -83,6 +83,10 @@ impl Core {
             if unknown && entry.user && !step.tx.reached(&entry.message, &lane.0)? {
                 step.tx.unseal(entry.entry)?;
                 self.doubt(step, lane.0)?;
+            } else if unknown && !entry.user && Self::lately_restored(step)? {
+                // The server lost the account, which may come back.
+                step.tx.unseal(entry.entry)?;
+                self.doubt(step, lane.0)?;
             } else {
                 self.finish_entry(step, entry, connected)?;
             }

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use sotto_crypto::{AccountSecret, DeviceSecret};
-use sotto_proto::{AccountId, Certificate, DeviceId, SignedDeviceList, Username};
+use sotto_proto::{AccountId, Certificate, DeviceId, SignedDeviceList, Username, frame::AuthKey};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -64,13 +64,14 @@ impl Begun {
         Ok(Self { profile, store: Some(store), unfinished })
     }
 
-    /// Puts a device on the disk, in place of what an earlier attempt left.
+    /// Puts a device on the disk, with the key that proves the password, in place of what an earlier attempt left.
     pub(super) async fn keep(
         self,
         password: &Arc<Zeroizing<String>>,
         device: Unfinished,
+        auth_key: &AuthKey,
     ) -> Result<(Self, SignedDeviceList), ClientError> {
-        let password = password.clone();
+        let (password, auth_key) = (password.clone(), auth_key.clone());
         off_thread(move || {
             let Self { profile, store, .. } = self;
             let mut store = if let Some(store) = store {
@@ -82,6 +83,7 @@ impl Begun {
             store.transaction::<_, StoreError>(|tx| {
                 tx.forget_unregistered()?;
                 tx.set_server(&device.server)?;
+                tx.set_auth_key(&device.server.server_id, &auth_key)?;
                 tx.save_identity(&device.identity)?;
                 tx.pin(&device.list, true)
             })?;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use sotto_crypto::{AccountSecret, RecoveryPhrase};
 use sotto_proto::{
     DeviceList, SignedDeviceList, Username,
-    frame::{AccountIn, AccountLogin, ClientFrame, ErrorCode, PasswordLogin, ReplaceList, ServerFrame},
+    frame::{
+        AccountIn, AccountLogin, AuthKey, ClientFrame, ErrorCode, PasswordLogin, ReplaceList, ServerFrame,
+    },
     limits::MAX_DEVICES,
 };
 
@@ -35,7 +37,8 @@ pub async fn login(options: LoginOptions, questions: Arc<dyn Questions>) -> Resu
     let mut begun = Begun::begin(&dir, &password).await?;
     let known = begun.unfinished.as_ref().map(|unfinished| unfinished.server.clone());
     let mut session = Session::open(&server, known.as_ref(), &questions).await?;
-    let mut list = prove_password(&mut session, &password, &username).await?;
+    let auth_key = password_key(&password, session.pin.server_id, &username).await?;
+    let mut list = prove_password(&mut session, &auth_key, &username).await?;
     let Some(secret) = secret else {
         session.close().await;
         return Err(phrase_needed());
@@ -53,7 +56,7 @@ pub async fn login(options: LoginOptions, questions: Arc<dyn Questions>) -> Resu
     for _ in 0..MERGES {
         let device = next_device(begun.unfinished.take(), &session, &secret, &username, &list)?;
         let id = device.identity.device;
-        let (kept, next) = begun.keep(&password, device).await?;
+        let (kept, next) = begun.keep(&password, device, &auth_key).await?;
         begun = kept;
         if list.list().device(&id).is_none() {
             let replace = ReplaceList { expected: list.hash(), list: next.as_bytes().to_vec().into() };
@@ -94,18 +97,18 @@ pub async fn check_password(
     let username = parse_name(&options.username)?;
     let password = Arc::new(options.password.clone());
     let mut session = Session::open(&options.server, None, &questions).await?;
-    let proven = prove_password(&mut session, &password, &username).await;
+    let auth_key = password_key(&password, session.pin.server_id, &username).await?;
+    let proven = prove_password(&mut session, &auth_key, &username).await;
     session.close().await;
     proven.map(|_| ())
 }
 
 async fn prove_password(
     session: &mut Session,
-    password: &Arc<zeroize::Zeroizing<String>>,
+    auth_key: &AuthKey,
     username: &Username,
 ) -> Result<SignedDeviceList, ClientError> {
-    let auth_key = password_key(password, session.pin.server_id, username).await?;
-    let login = PasswordLogin { username: username.to_string(), auth_key };
+    let login = PasswordLogin { username: username.to_string(), auth_key: auth_key.clone() };
     match session.ask(&ClientFrame::PasswordLogin(login)).await? {
         ServerFrame::AccountIn(proven) => parse_list(&proven, username),
         other => Err(unexpected(&other)),

@@ -40,7 +40,7 @@ pub async fn register(
         _ => (first_device(&session, &username)?, false),
     };
     let seed = device.identity.account_seed.clone().ok_or_else(|| bug("no seed"))?;
-    let (begun, list) = begun.keep(&password, device).await?;
+    let (begun, list) = begun.keep(&password, device, &auth_key).await?;
 
     let request =
         Register { invite, username: username.to_string(), auth_key, list: list.as_bytes().to_vec().into() };

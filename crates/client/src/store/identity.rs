@@ -4,11 +4,12 @@ use rusqlite::params;
 use sotto_proto::{
     AccountId, AccountKey, Address, DeviceId, Incarnation, QueueNumber, ServerId, SignedCertificate,
     Username,
+    frame::AuthKey,
     wire::{Reader, Writer},
 };
 use zeroize::Zeroizing;
 
-use super::{StoreError, Tx, column};
+use super::{StoreError, Tx, array, column};
 
 /// This device of this account.
 pub struct Identity {
@@ -128,6 +129,7 @@ impl Tx<'_> {
     /// Forgets a registration that the server never confirmed, and everything that hangs on it.
     pub fn forget_unregistered(&self) -> Result<(), StoreError> {
         self.run("DELETE FROM meta WHERE name IN ('identity', 'server')", [])?;
+        self.run("DELETE FROM credential", [])?;
         self.run("DELETE FROM contact", [])?;
         self.run("DELETE FROM prekey", [])?;
         Ok(())
@@ -174,6 +176,20 @@ impl Tx<'_> {
             .u64(pin.number)
             .finish();
         self.set_meta("server", &bytes)
+    }
+
+    /// The key that proves the account's password to this server; `None` in a profile of a version that did not keep it.
+    pub fn auth_key(&self, server: &ServerId) -> Result<Option<AuthKey>, StoreError> {
+        self.one("SELECT auth_key FROM credential WHERE server = ?1", params![server.0], |row| {
+            array(row, 0).map(AuthKey)
+        })
+    }
+
+    /// Keeps the key that proves the account's password to a server, in place of any other.
+    pub fn set_auth_key(&self, server: &ServerId, key: &AuthKey) -> Result<(), StoreError> {
+        self.run("DELETE FROM credential", [])?;
+        self.run("INSERT INTO credential (server, auth_key) VALUES (?1, ?2)", params![server.0, key.0])?;
+        Ok(())
     }
 
     /// How far this device has read; `None` before its first connection.

@@ -1,4 +1,4 @@
-//! What the fixture stores hold: at least one row of every table of version 1. The example `fixture` writes it, the
+//! What the fixture stores hold: at least one row of every table of the newest version. The example `fixture` writes it, the
 //! test `fixture` reads it back; released fixtures are never written again.
 
 use sotto_client::{
@@ -11,7 +11,7 @@ use sotto_client::{
 use sotto_crypto::{AccountSecret, DeviceSecret, PeerSessions};
 use sotto_proto::{
     AccountId, Certificate, DeviceId, DeviceList, FateTag, Incarnation, ListHash, MessageId, QueueNumber,
-    ServerId, SessionId, SignedDeviceList, SubmissionId, content::kind,
+    ServerId, SessionId, SignedDeviceList, SubmissionId, content::kind, frame::AuthKey,
 };
 
 /// The key that the fixtures are encrypted under; they hold nothing that is secret.
@@ -113,6 +113,7 @@ fn people(tx: &Tx<'_>) -> Result<(), StoreError> {
         newest: [7; 32],
         number: 1,
     })?;
+    tx.set_auth_key(&ServerId([6; 32]), &AuthKey([0x0a; 32]))?;
     tx.set_cursor(&Cursor { incarnation: Incarnation([8; 16]), number: QueueNumber(42) })?;
     tx.pin(&own, true)?;
     tx.pin(&theirs, false)?;

@@ -75,6 +75,10 @@ pub(super) struct Connection {
     pub(super) blocked: bool,
     /// Bytes of pushes that the peer has not taken yet.
     pub(super) unwritten: usize,
+    /// Requests that have no answer yet.
+    pub(super) unanswered: usize,
+    /// The Bye that is answered when no other request is left to be.
+    pub(super) leaving: Option<Ticket>,
 }
 
 impl Connection {
@@ -90,6 +94,8 @@ impl Connection {
             queue: VecDeque::new(),
             blocked: false,
             unwritten: 0,
+            unanswered: 0,
+            leaving: None,
         }
     }
 

@@ -152,8 +152,7 @@ impl Core {
             }
             Input::Unsupported { connection, request, size, kind } => {
                 let ticket = Ticket { connection, request, kind: "unknown request", size };
-                let message = format!("this server does not know the request kind {kind:#06x}");
-                self.refuse(ticket, (ErrorCode::UNSUPPORTED, message.into()));
+                self.unsupported(ticket, kind);
             }
             Input::Malformed { connection, request, problem } => {
                 self.malformed(connection, request, problem);
@@ -230,6 +229,13 @@ impl Core {
         self.send(connection, request, &ServerFrame::Error(reply), SendClass::Notice);
         self.log(Event::Refused { peer, reason: problem.into() });
         self.close(connection);
+    }
+
+    fn unsupported(&mut self, ticket: Ticket, kind: u16) {
+        if self.admit(ticket.connection) {
+            let message = format!("this server does not know the request kind {kind:#06x}");
+            self.refuse(ticket, (ErrorCode::UNSUPPORTED, message.into()));
+        }
     }
 
     fn stored(&mut self, now_ms: u64, operation: Operation, result: Result<StoreReply, StoreError>) {

@@ -3,6 +3,7 @@
 mod corners;
 mod delivery;
 mod devices;
+mod enrolment;
 mod full;
 mod hostile;
 mod identity;

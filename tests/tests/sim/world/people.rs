@@ -27,6 +27,15 @@ pub(crate) struct Account {
     pub(crate) list: SignedDeviceList,
 }
 
+/// What profiles hold that proves their account.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) account_key: bool,
+    pub(crate) auth_key: bool,
+}
+
+const AUTH_KEY: AuthKey = AuthKey([7; 32]);
+
 impl World {
     /// An account with its first device, registered and connected.
     pub(crate) fn person(&mut self, name: &str) -> usize {
@@ -76,7 +85,7 @@ impl World {
         let register = Register {
             invite: None,
             username: name.to_string(),
-            auth_key: AuthKey([7; 32]),
+            auth_key: AUTH_KEY,
             list: list.as_bytes().to_vec().into(),
         };
         let hello = Hello { versions: VersionRange::OURS, software: "simulation".to_owned() };
@@ -150,7 +159,7 @@ impl World {
         certificate: SignedCertificate,
     ) -> usize {
         let mut store = LocalStore::in_memory().unwrap();
-        let known = &self.accounts[account];
+        let (known, held) = (&self.accounts[account], self.held);
         let chain = Self::chain();
         store
             .transaction(|tx| {
@@ -158,13 +167,16 @@ impl World {
                     username: known.name.clone(),
                     account: known.id,
                     account_key: known.secret.public(),
-                    account_seed: None,
+                    account_seed: held.account_key.then(|| known.secret.seed()),
                     device: id,
                     device_secret: secret.to_bytes(),
                     certificate,
                     registered: true,
                 })?;
                 tx.pin(&known.list, true)?;
+                if held.auth_key {
+                    tx.set_auth_key(&chain.server_id(), &AUTH_KEY)?;
+                }
                 tx.set_server(&ServerPin {
                     address: "localhost".parse().unwrap(),
                     server_id: chain.server_id(),
@@ -184,6 +196,7 @@ impl World {
             commands: 0,
             replies: BTreeMap::new(),
             events: Vec::new(),
+            asked: Vec::new(),
             closed: None,
             wake_ms: None,
         });
