@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, io};
 use thiserror::Error;
 
 /// The version this program reads and writes.
-pub const SERVER_VERSION: u32 = 1;
+pub const SERVER_VERSION: u32 = 2;
 /// The tree that is never replaced.
 pub const META_TREE: &str = "meta";
 /// The row of [`META_TREE`] that holds the [`Layout`].
@@ -23,14 +23,23 @@ pub const DIRECTORY: &str = "directory";
 pub const QUEUE: &str = "queue";
 /// Prekeys.
 pub const PREKEY: &str = "prekey";
-/// Every role of version 1.
+/// Every role of a new store.
 pub const ROLES: [&str; 3] = [DIRECTORY, QUEUE, PREKEY];
 
 /// A step: reads the trees of the layout it is given, writes new ones, answers the layout it leads to.
 type Step = fn(&sled::Db, &Layout) -> Result<Layout, ServerMigrationError>;
 
 /// Step n leads from version n + 1 to version n + 2: version 1 is the first, and is made, not migrated to.
-const STEPS: &[Step] = &[];
+const STEPS: &[Step] = &[accounts_say_their_form];
+
+/// To version 2: account records hold more, and invites stand in the directory. Each account's row says by its own
+/// version byte which form it has, and is written in the new one when it next changes: its content may be a file, which
+/// a step could not rewrite together with the row. So no tree is replaced; the version keeps programs out that would
+/// read neither.
+#[allow(clippy::unnecessary_wraps)] // A step's type.
+fn accounts_say_their_form(_: &sled::Db, old: &Layout) -> Result<Layout, ServerMigrationError> {
+    Ok(Layout { version: 2, trees: old.trees.clone() })
+}
 
 /// Which version a store has, and which tree has which role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,7 +199,10 @@ mod tests {
         db.open_tree(META_TREE).unwrap().insert(LAYOUT_KEY, newer.encode()).unwrap();
         let mut sync = || panic!("nothing to write");
         let found = migrate(&db, &mut sync);
-        assert!(matches!(found, Err(ServerMigrationError::TooNew { found: 2 })), "{found:?}");
+        assert!(
+            matches!(found, Err(ServerMigrationError::TooNew { found }) if found == SERVER_VERSION + 1),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -201,9 +213,28 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_version_1_becomes_one_of_version_2_with_its_trees() {
+        let db = database();
+        let first = Layout { version: 1, ..Layout::new() };
+        db.open_tree(META_TREE).unwrap().insert(LAYOUT_KEY, first.encode()).unwrap();
+        first.tree(&db, DIRECTORY).unwrap().insert("a", "1").unwrap();
+        let mut syncs = 0;
+        let mut sync = || {
+            syncs += 1;
+            Ok(())
+        };
+        let second = migrate(&db, &mut sync).unwrap();
+        assert_eq!(second, Layout { version: 2, trees: first.trees });
+        assert_eq!((read(&db).unwrap(), syncs), (second.clone(), 2));
+        assert_eq!(second.tree(&db, DIRECTORY).unwrap().get("a").unwrap().unwrap().as_ref(), b"1");
+        assert_eq!(migrate(&db, &mut || panic!("nothing left to do")).unwrap(), second);
+    }
+
+    #[test]
     fn a_step_flips_the_tree_once_its_rows_are_durable() {
         let db = database();
-        let first = create(&db).unwrap();
+        let first = Layout { version: 1, ..Layout::new() };
+        db.open_tree(META_TREE).unwrap().insert(LAYOUT_KEY, first.encode()).unwrap();
         first.tree(&db, PREKEY).unwrap().insert("a", "1").unwrap();
         // Writes other values under another name; a row of an earlier, broken run must not show.
         let step: Step = |db, old| {

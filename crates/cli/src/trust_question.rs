@@ -40,6 +40,12 @@ impl Questions for AtTerminal {
         );
         secret::confirm(&question).map_err(|failure| unanswered(&failure.message))
     }
+
+    fn waiting(&self, code: &str) {
+        self.remarks.notice(&format!(
+            "this machine waits to be added to the account; on a device that holds its key: sotto device approve {code}"
+        ));
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use sotto_client::{
     api::Fate,
-    store::{LocalStore, StoreError},
+    store::{LocalStore, StoreError, WrapId},
 };
 use sotto_proto::{FateTag, QueueNumber, ServerId, frame::AuthKey};
 
@@ -31,6 +31,12 @@ fn read_back(store: &mut LocalStore, version: u32) {
             assert_eq!(tx.cursor()?.expect("cursor").number, QueueNumber(42));
             let known = tx.contact(&contact)?.expect("contact");
             assert_eq!(known.list.as_bytes(), fixture::list("bob", contact, device, 2).0.as_bytes());
+            let new = version >= 2;
+            assert_eq!((known.blocked, tx.count_blocked()?), (new, u64::from(new)));
+            assert_eq!(tx.untold_blocks(9)?.len(), usize::from(new));
+            assert_eq!(tx.device_name(&identity.device)?.0, if new { "laptop" } else { "" });
+            let change = tx.password_change()?.map(|change| (change.new.clone(), change.wrap));
+            assert_eq!(change, new.then_some((AuthKey([0x0c; 32]), WrapId([0x0d; 8]))));
             let sessions = tx.sessions(&contact, &device)?.expect("sessions");
             sotto_crypto::PeerSessions::from_bytes(&sessions).expect("sessions");
             let rows = tx.history(Some(&contact), None, 10)?;

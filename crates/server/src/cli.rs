@@ -71,6 +71,16 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change an account
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Invites for new accounts, where registration = "invite"
+    Invite {
+        #[command(subcommand)]
+        command: InviteCommand,
+    },
     /// Close a room
     Kill {
         /// Its name
@@ -112,6 +122,77 @@ pub(crate) enum Command {
     Util {
         #[command(subcommand)]
         command: UtilCommand,
+    },
+}
+
+/// An account, and how to answer.
+#[derive(Debug, Args)]
+pub(crate) struct OneUser {
+    /// The account's name
+    pub(crate) name: String,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Let nobody sign in, and end the account's connections
+    Disable(OneUser),
+    /// Let its devices sign in again
+    Enable(OneUser),
+    /// Remove the account with its waiting messages; its name is free afterwards
+    Delete {
+        #[command(flatten)]
+        user: OneUser,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Set a new random password, and print it
+    ResetPassword(OneUser),
+    /// Let the new identity that waits for this name take its place now
+    ResetNow(OneUser),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InviteCommand {
+    /// Make an invite, and print its token, which is shown only this once
+    New {
+        /// Accounts that can be made with it
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        uses: u32,
+        /// How long it is good: a number and m, h, d or w
+        #[arg(long, value_name = "TIME", default_value = "7d", value_parser = crate::duration::parse)]
+        expires: u64,
+        /// Whom it is for, for your own list
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        note: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Invites that are still good for something
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make an invite worthless
+    Revoke {
+        /// Its id, as list shows it
+        id: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
     },
 }
 

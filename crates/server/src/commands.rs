@@ -1,5 +1,7 @@
 //! What each command does.
 
+mod operator;
+
 use std::{
     ffi::OsString,
     fmt::Display,
@@ -17,7 +19,7 @@ use crate::{
     config::{self, Config, ConfigError, parse_host, parse_listen},
     log, print,
     shell::{
-        self, RunError,
+        self, Ended, Message, RunError,
         admin::{self, Answer, Ask, Desk},
         backup::{self, BackupError},
         folder::{Folder, FolderError},
@@ -134,6 +136,8 @@ fn dispatch(cli: Cli, tap: Box<dyn Tap>) -> Result<(), Failure> {
         Some(Command::Run(args)) => run(&args, None, tap),
         Some(Command::Status { place, json }) => ask(&place, Ask::Status, json),
         Some(Command::Users { place, json }) => ask(&place, Ask::Users, json),
+        Some(Command::User { command }) => operator::user(&command),
+        Some(Command::Invite { command }) => operator::invite(command),
         Some(Command::Kill { room, place }) => ask(&place, Ask::Kill { room }, false),
         Some(Command::Address { place, qr }) => address(&place, qr),
         Some(Command::Healthcheck { place }) => healthcheck(&place),
@@ -223,14 +227,30 @@ async fn answer(config: &Config, ask: Ask) -> Result<Answer, Failure> {
     backup::finished(folder.path())?;
     let store = Arc::new(crate::storage::open(&folder.store(), config)?);
     let listening = shell::listening_of(config.listen);
+    // Accounts are changed by a core, as in the daemon.
+    let core = if ask.changes_accounts() {
+        Some(shell::orders(config, &identity, Arc::clone(&store))?)
+    } else {
+        None
+    };
     let desk = Desk {
         store: Arc::clone(&store),
         data_dir: folder.path().to_owned(),
-        driver: None,
+        driver: core.as_ref().map(|(sender, _)| sender.clone()),
+        running: false,
         address: shell::public_address(config, listening, &identity).to_string(),
         started: Instant::now(),
     };
     let answer = desk.answer(ask).await;
+    if let Some((sender, driver)) = core {
+        // A core that has ended is noticed by waiting for it.
+        drop(sender.send(Message::Stop).await);
+        match driver.await {
+            Ok(Ended::Stopped) => {}
+            Ok(Ended::Failed(what)) => return Err(Failure::new(1, what)),
+            Err(error) => return Err(Failure::new(1, error)),
+        }
+    }
     store.close().await?;
     Ok(answer)
 }

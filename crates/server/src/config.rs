@@ -94,7 +94,7 @@ const KEYS: &[Key] = &[
     Key { name: "max_clients", about: "Connections at a time.", example: "10000" },
     Key {
         name: "registration",
-        about: "Who may make an account: \"open\" or \"closed\".",
+        about: "Who may make an account: \"open\", \"invite\" (sottod invite new) or \"closed\".",
         example: "\"open\"",
     },
     Key { name: "log.format", about: "\"text\" or \"json\".", example: "\"text\"" },
@@ -265,7 +265,8 @@ impl Config {
     pub(crate) fn show(&self) -> String {
         let registration = match self.registration {
             Registration::Open => "open",
-            Registration::Invite | Registration::Closed => "closed",
+            Registration::Invite => "invite",
+            Registration::Closed => "closed",
         };
         let listen = match self.listen {
             Listen::Everywhere(port) => port.to_string(),
@@ -360,8 +361,9 @@ pub(crate) fn parse_host(text: &str) -> Result<String, String> {
 fn parse_registration(text: &str) -> Result<Registration, String> {
     match text {
         "open" => Ok(Registration::Open),
+        "invite" => Ok(Registration::Invite),
         "closed" => Ok(Registration::Closed),
-        other => Err(format!("registration is \"open\" or \"closed\", not \"{other}\"")),
+        other => Err(format!("registration is \"open\", \"invite\" or \"closed\", not \"{other}\"")),
     }
 }
 

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod config;
 pub mod core;
+mod duration;
 mod log;
 mod nearest;
 mod qr;

@@ -1,7 +1,9 @@
 //! Accounts as the server keeps them.
 
 use serde::{Deserialize, Serialize};
-use sotto_proto::{AccountId, AccountKey, DeviceId, SignedDeviceList, Username};
+use sotto_proto::{AccountId, AccountKey, DeviceId, SignedDeviceList, Username, limits::DAY_MS};
+
+use crate::invite::InviteHash;
 
 /// What registration stores.
 #[derive(Debug, Clone)]
@@ -10,8 +12,38 @@ pub struct NewAccount {
     pub password_hash: String,
     /// With exactly one device; names username, account id and account key.
     pub list: SignedDeviceList,
+    /// The invite that pays for it, where the server wants one.
+    pub invite: Option<InviteHash>,
     /// The server's clock, Unix milliseconds.
     pub now_ms: u64,
+}
+
+/// A new identity that somebody with the password has asked for, and that devices of the old one can refuse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingReset {
+    /// The new identity's first [`SignedDeviceList`], as received.
+    #[serde(with = "serde_bytes")]
+    pub list: Vec<u8>,
+    /// When it was asked for, the server's clock, Unix milliseconds.
+    pub asked_ms: u64,
+    /// From when on it may take effect.
+    pub due_ms: u64,
+}
+
+/// A day, counted from 1970, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Day(pub u32);
+
+impl Day {
+    /// The day of a time in Unix milliseconds.
+    pub fn of(now_ms: u64) -> Self {
+        Self(u32::try_from(now_ms / DAY_MS).unwrap_or(u32::MAX))
+    }
+
+    /// When it is over, Unix milliseconds.
+    pub fn end_ms(self) -> u64 {
+        (u64::from(self.0) + 1).saturating_mul(DAY_MS)
+    }
 }
 
 /// An account's record.
@@ -36,6 +68,13 @@ pub struct AccountRecord {
     pub disabled: bool,
     /// When it was made, the server's clock, Unix milliseconds.
     pub created_ms: u64,
+    /// Whose envelopes and invitations are refused, in order; at most [`sotto_proto::limits::MAX_BLOCKED`].
+    pub blocked: Vec<AccountId>,
+    /// A reset that waits.
+    pub reset: Option<WaitingReset>,
+    /// The last day on which a device of it was signed in. The day and no more, so that the disk does not tell when
+    /// people are up; `None` where a program wrote the record that did not note it.
+    pub seen: Option<Day>,
 }
 
 impl AccountRecord {
@@ -52,7 +91,22 @@ impl AccountRecord {
             devices: list.devices.iter().map(|signed| signed.certificate().device).collect(),
             disabled: false,
             created_ms: new.now_ms,
+            blocked: Vec::new(),
+            reset: None,
+            seen: Some(Day::of(new.now_ms)),
         }
+    }
+
+    /// The record of the account that takes this one's place under its name. Whom the person blocked, and that the
+    /// operator disabled the account, stays as it was; so does the password.
+    pub(crate) fn reset_to(&self, list: &SignedDeviceList, now_ms: u64) -> Self {
+        let new = NewAccount {
+            password_hash: self.password_hash.clone(),
+            list: list.clone(),
+            invite: None,
+            now_ms,
+        };
+        Self { disabled: self.disabled, blocked: self.blocked.clone(), ..Self::first(&new) }
     }
 
     /// `new`, as it may take this one's place: name, id and time of creation never change.
@@ -78,17 +132,19 @@ pub enum CreateOutcome {
     LooksLike(Username),
     /// The account id or the device id is in use.
     Collision,
+    /// The invite is used up, revoked, out of date, or never was one.
+    NotInvited,
 }
 
-/// What came of a replacement.
+/// What came of a replacement, or of a reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplaceOutcome {
     /// Replaced; the revision is now this.
     Replaced(u64),
     /// The record changed in between; this is the newest.
-    Conflict(AccountRecord),
+    Conflict(Box<AccountRecord>),
     /// No such account.
     Unknown,
-    /// A new device's id is in use.
+    /// A new device's id is in use, or that of a new account.
     Collision,
 }

@@ -27,7 +27,8 @@ use crate::{
         files::{Files, read_content},
         folder::{Folder, sync_folder},
         prekeys,
-        row::{Content, EnvelopeRow, FileName, decode_content, directory, queue},
+        record::AccountRow,
+        row::{Content, EnvelopeRow, FileName, directory, queue},
     },
 };
 use sotto_migrations::server::{DIRECTORY, QUEUE};
@@ -178,7 +179,7 @@ impl<T: Read> Hashing<T> {
 fn named_file(role: &str, key: &[u8], value: &[u8]) -> Result<Option<FileName>, StoreError> {
     match (role, key.first()) {
         (QUEUE, Some(&queue::ENVELOPE)) => Ok(EnvelopeRow::decode(value)?.content.file()),
-        (DIRECTORY, Some(&directory::ACCOUNT)) => Ok(decode_content(value)?.file()),
+        (DIRECTORY, Some(&directory::ACCOUNT)) => Ok(AccountRow::decode(value)?.content.file()),
         _ => Ok(None),
     }
 }

@@ -8,15 +8,17 @@ pub mod config;
 pub mod conformance;
 pub mod dump;
 pub mod error;
+pub mod invite;
 pub mod mailbox;
 pub mod memory;
 mod quota;
 pub mod sled;
 mod store;
 
-pub use account::{AccountRecord, CreateOutcome, NewAccount, ReplaceOutcome};
+pub use account::{AccountRecord, CreateOutcome, Day, NewAccount, ReplaceOutcome, WaitingReset};
 pub use config::StoreConfig;
 pub use error::StoreError;
+pub use invite::{Invite, InviteHash};
 pub use mailbox::{AckOutcome, Appended, Delivery, NewEnvelope, Submission, SubmissionKey, Usage};
 pub use memory::MemoryStore;
 pub use sled::SledStore;

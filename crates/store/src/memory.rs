@@ -7,15 +7,16 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use sotto_proto::{
-    AccountId, DeviceId, FateTag, Incarnation, QueueNumber, Username,
+    AccountId, DeviceId, FateTag, Incarnation, QueueNumber, SignedDeviceList, Username,
     frame::{DeviceOutcome, FateState, MailboxState, Outcome, Submitted},
     limits::{FATE_MARGIN_MS, MAX_ONE_TIME_KEM_PREKEYS, MAX_ONE_TIME_PREKEYS, SUBMISSION_MEMORY_MS},
     prekey::{KemPrekey, OneTimePrekey, PrekeyBundle, PrekeyCounts, PrekeyId, PrekeyUpload, SignedPrekey},
 };
 
 use crate::{
-    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, NewAccount, Pending, ReplaceOutcome, Store,
-    StoreConfig, StoreError, Submission, SubmissionKey, Usage,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, Invite, InviteHash, NewAccount, Pending,
+    ReplaceOutcome, Store, StoreConfig, StoreError, Submission, SubmissionKey, Usage,
+    invite::MAX_INVITES,
     quota::{Admission, Load},
 };
 
@@ -39,6 +40,7 @@ struct State {
     names: BTreeMap<String, (Username, AccountId)>,
     accounts: BTreeMap<AccountId, AccountRecord>,
     devices: BTreeMap<DeviceId, Device>,
+    invites: BTreeMap<InviteHash, Invite>,
     submissions: BTreeMap<SubmissionKey, Submitted>,
     fates: BTreeMap<FateTag, Fate>,
 }
@@ -229,12 +231,67 @@ impl State {
         if in_use || self.accounts.contains_key(&list.account) {
             return CreateOutcome::Collision;
         }
+        if let Some(hash) = new.invite {
+            let Some(invite) = self.invites.remove(&hash) else { return CreateOutcome::NotInvited };
+            if !invite.valid(new.now_ms) {
+                self.invites.insert(hash, invite);
+                return CreateOutcome::NotInvited;
+            }
+            self.invites.extend(invite.used().map(|left| (hash, left)));
+        }
+        self.add(record);
+        CreateOutcome::Created
+    }
+
+    fn add(&mut self, record: AccountRecord) {
         for device in &record.devices {
             self.open_mailbox(record.account, *device);
         }
         self.names.insert(record.username.skeleton(), (record.username.clone(), record.account));
         self.accounts.insert(record.account, record);
-        CreateOutcome::Created
+    }
+
+    fn remove(&mut self, account: AccountId) -> bool {
+        let Some(record) = self.accounts.remove(&account) else { return false };
+        self.names.remove(&record.username.skeleton());
+        for device in record.devices {
+            self.close_mailbox(device);
+        }
+        true
+    }
+
+    fn reset(
+        &mut self,
+        (account, revision): (AccountId, u64),
+        list: &SignedDeviceList,
+        now_ms: u64,
+    ) -> Result<ReplaceOutcome, StoreError> {
+        if self.disk_full {
+            return Err(StoreError::DiskFull);
+        }
+        let Some(current) = self.accounts.get(&account) else { return Ok(ReplaceOutcome::Unknown) };
+        if current.revision != revision {
+            return Ok(ReplaceOutcome::Conflict(Box::new(current.clone())));
+        }
+        let next = current.reset_to(list, now_ms);
+        let in_use = next.devices.iter().any(|device| self.devices.contains_key(device))
+            || self.accounts.contains_key(&next.account);
+        if in_use || next.username != current.username {
+            return Ok(ReplaceOutcome::Collision);
+        }
+        let revision = next.revision;
+        self.remove(account);
+        self.add(next);
+        Ok(ReplaceOutcome::Replaced(revision))
+    }
+
+    fn create_invite(&mut self, invite: Invite) -> bool {
+        self.invites.retain(|_, other| other.valid(invite.created_ms));
+        let room = self.invites.len() < MAX_INVITES;
+        if room {
+            self.invites.insert(invite.hash, invite);
+        }
+        room
     }
 
     fn replace(
@@ -245,7 +302,7 @@ impl State {
     ) -> Result<ReplaceOutcome, StoreError> {
         let Some(current) = self.accounts.get(&id) else { return Ok(ReplaceOutcome::Unknown) };
         if current.revision != revision {
-            return Ok(ReplaceOutcome::Conflict(current.clone()));
+            return Ok(ReplaceOutcome::Conflict(Box::new(current.clone())));
         }
         let next = current.succeeded_by(new);
         let foreign =
@@ -408,6 +465,37 @@ impl Store for MemoryStore {
 
     fn replace_account(&self, expected: &AccountRecord, new: AccountRecord) -> Pending<ReplaceOutcome> {
         self.with(|state| state.replace(expected.account, expected.revision, new))
+    }
+
+    fn reset_account(
+        &self,
+        expected: &AccountRecord,
+        list: SignedDeviceList,
+        now_ms: u64,
+    ) -> Pending<ReplaceOutcome> {
+        self.with(|state| state.reset((expected.account, expected.revision), &list, now_ms))
+    }
+
+    fn remove_account(&self, account: AccountId) -> Pending<bool> {
+        self.with(|state| Ok(state.remove(account)))
+    }
+
+    fn create_invite(&self, invite: Invite) -> Pending<bool> {
+        self.with(
+            |state| if state.disk_full { Err(StoreError::DiskFull) } else { Ok(state.create_invite(invite)) },
+        )
+    }
+
+    fn invite(&self, hash: InviteHash) -> Pending<Option<Invite>> {
+        self.with(|state| Ok(state.invites.get(&hash).cloned()))
+    }
+
+    fn invites(&self) -> Pending<Vec<Invite>> {
+        self.with(|state| Ok(state.invites.values().cloned().collect()))
+    }
+
+    fn revoke_invite(&self, hash: InviteHash) -> Pending<bool> {
+        self.with(|state| Ok(state.invites.remove(&hash).is_some()))
     }
 
     fn names(&self, after: Option<Username>, limit: usize) -> Pending<Vec<(Username, AccountId)>> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sotto_proto::{
-    AccountId, DeviceId, FateTag, QueueNumber, Username,
+    AccountId, DeviceId, FateTag, QueueNumber, SignedDeviceList, Username,
     frame::{FateState, MailboxState, Submitted},
     prekey::{PrekeyBundle, PrekeyCounts, PrekeyUpload},
 };
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::{
     account::{AccountRecord, CreateOutcome, NewAccount, ReplaceOutcome},
     error::StoreError,
+    invite::{Invite, InviteHash},
     mailbox::{AckOutcome, Appended, Delivery, Submission, SubmissionKey, Usage},
 };
 
@@ -72,7 +73,9 @@ impl<T> Future for Pending<T> {
 /// fails: the daemon stops writing and says so. Reads never wait behind changes.
 pub trait Store: Send + Sync + 'static {
     /// Makes an account, its name and its first device's mailbox. Of two that race for one skeleton exactly one gets
-    /// it. The same request again (same id, account key and device list) is answered as the first time.
+    /// it. The same request again (same id, account key and device list) is answered as the first time. An invite
+    /// that it names loses one use in the same step, so that an invite of one use makes one account, whoever races or
+    /// crashes; one that is not valid makes none.
     fn create_account(&self, account: NewAccount) -> Pending<CreateOutcome>;
 
     /// The account with this name.
@@ -85,6 +88,32 @@ pub trait Store: Send + Sync + 'static {
     /// the list, and removes mailbox and prekeys of those that are no longer in it (their waiting envelopes' fates
     /// become expired). A device id that another account has is a collision.
     fn replace_account(&self, expected: &AccountRecord, new: AccountRecord) -> Pending<ReplaceOutcome>;
+
+    /// Puts the account of `list` in the place of `expected`, if that still has its revision: one name, a new id, key
+    /// and device. The old account and its mailboxes go in the same step; what waited in them has expired.
+    fn reset_account(
+        &self,
+        expected: &AccountRecord,
+        list: SignedDeviceList,
+        now_ms: u64,
+    ) -> Pending<ReplaceOutcome>;
+
+    /// Removes an account with its name, mailboxes and prekeys (the fates of what waited become expired). Whether
+    /// there was one.
+    fn remove_account(&self, account: AccountId) -> Pending<bool>;
+
+    /// Keeps an invite. Those that were out of date when it was made are dropped; `false` if there are
+    /// [`crate::invite::MAX_INVITES`] others.
+    fn create_invite(&self, invite: Invite) -> Pending<bool>;
+
+    /// The invite with this hash, valid or not.
+    fn invite(&self, hash: InviteHash) -> Pending<Option<Invite>>;
+
+    /// All invites.
+    fn invites(&self) -> Pending<Vec<Invite>>;
+
+    /// Removes an invite. Whether there was one.
+    fn revoke_invite(&self, hash: InviteHash) -> Pending<bool>;
 
     /// Names in order, after `after`, at most `limit`.
     fn names(&self, after: Option<Username>, limit: usize) -> Pending<Vec<(Username, AccountId)>>;

@@ -27,6 +27,7 @@ pub(crate) async fn run(
         username: user.to_string(),
         password: context.secrets.password(Ask::Once).await?,
         recovery: Some(context.secrets.recovery_phrase().await?),
+        name: String::new(),
     };
     let questions = Arc::new(AtTerminal { remarks: out.remarks(), may_ask: context.secrets.may_ask() });
     let logged_in = setup::login(options, questions).await?;

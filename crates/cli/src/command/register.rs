@@ -28,6 +28,7 @@ pub(crate) async fn run(
         username: user.to_string(),
         password: context.secrets.password(Ask::Twice).await?,
         invite: None,
+        name: String::new(),
     };
     let questions = Arc::new(AtTerminal { remarks: out.remarks(), may_ask: context.secrets.may_ask() });
     let registered = setup::register(options, questions).await?;

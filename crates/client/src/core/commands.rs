@@ -10,6 +10,7 @@ use sotto_proto::{
 
 use super::{
     CommandId, Core, CoreError, Output, Step,
+    blocks::BLOCKED,
     lanes::LANE_LIMIT,
     lists::{Sought, unresolved},
     receive::NOBODYS,
@@ -32,6 +33,15 @@ const MAX_ROWS: u32 = 1_000;
 const MAX_USERS: usize = 100_000;
 
 type Answer = Result<Reply, ClientError>;
+
+/// What a command does once a user's list is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// Shows the safety number.
+    Safety,
+    /// Blocks the user, or no longer does.
+    Block(bool),
+}
 
 impl Core {
     pub(super) fn command(
@@ -73,18 +83,41 @@ impl Core {
                 if step.tx.contact_by_name(&user)?.is_some() {
                     self.safety(step, &user)?
                 } else if self.up() {
-                    self.waiting.push((id, user.clone()));
-                    self.look_up(step, vec![Sought::Name(user)]);
+                    self.wait_for_list(step, id, user, WaitsFor::Safety);
                     return Ok(());
                 } else {
                     Err(offline())
                 }
             }
+            Command::Block { user, blocked } => {
+                if user == self.me.username || step.tx.contact_by_name(&user)?.is_some() {
+                    self.block(step, &user, blocked)?
+                } else if self.up() {
+                    self.wait_for_list(step, id, user, WaitsFor::Block(blocked));
+                    return Ok(());
+                } else {
+                    Err(offline())
+                }
+            }
+            Command::Chat(_) if !self.up() => Err(offline()),
+            Command::Chat(command) => match self.chat_command(step, id, command)? {
+                Some(error) => Err(error),
+                None => return Ok(()),
+            },
+            Command::Account(command) => match self.account_command(step, id, command)? {
+                Some(answer) => answer,
+                None => return Ok(()),
+            },
             Command::Trust { user, number } => self.trust(step, &user, &number)?,
             Command::Doctor => self.doctor(step)?,
         };
         step.out.push(Output::Reply(id, answer));
         Ok(())
+    }
+
+    fn wait_for_list(&mut self, step: &mut Step<'_, '_>, id: CommandId, user: Username, what: WaitsFor) {
+        self.waiting.push((id, user.clone(), what));
+        self.look_up(step, vec![Sought::Name(user)]);
     }
 
     fn whoami(&self, step: &Step<'_, '_>) -> Result<Answer, CoreError> {
@@ -279,6 +312,7 @@ impl Core {
                     trust: trust(&contact),
                     rows: step.tx.conversation_rows(&contact.account)?,
                     impostors: contact.impostors,
+                    blocked: contact.blocked,
                 });
             }
         }
@@ -349,6 +383,7 @@ impl Core {
         new: &sotto_proto::SignedDeviceList,
     ) -> Result<(), CoreError> {
         let account = new.list().account;
+        self.block_follows(step, old, &account)?;
         // What the old identity was sent is not for the new one to ask for.
         step.tx.forget_sent_to(&old.account)?;
         for entry in step.tx.lane(&old.account, true, LANE_LIMIT)?.iter().filter(|entry| entry.was_lost()) {
@@ -391,6 +426,12 @@ impl Core {
                 format!("{nobodys}; damaged on their way, or forged"),
             ),
         ];
+        let blocked = step.tx.count_blocked()?;
+        if blocked > 0 {
+            let dropped = step.tx.number(BLOCKED)?;
+            let text = format!("{blocked} blocked; {dropped} envelopes of theirs were dropped here");
+            findings.push(finding(true, "blocked users", text));
+        }
         for contact in step.tx.contacts()? {
             if trust(&contact) == Trust::Changed {
                 let name = &contact.username;
@@ -408,7 +449,7 @@ fn no_message(message: &MessageId) -> ClientError {
     ClientError::new(ErrorKind::NotFound, format!("there is no message {message} here"))
 }
 
-fn offline() -> ClientError {
+pub(super) fn offline() -> ClientError {
     ClientError::new(ErrorKind::Unreachable, "there is no connection to the server")
         .hint("the client keeps trying; run the command again")
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{Event, Fate},
-    store::{ContactRecord, NewEntry, NewMessage},
+    store::{BlockRecord, ContactRecord, NewEntry, NewMessage},
 };
 
 /// A body that takes a place in the history.
@@ -54,6 +54,10 @@ impl Core {
             return self.misplaced(step, contact, envelope, reason, stored_ms);
         }
         let body = match Body::decode(content.kind, &content.body) {
+            // What became of one's own messages counts, whoever says it.
+            Ok(body) if contact.blocked && !matches!(body, Some(Body::Delivered(_) | Body::Read(_))) => {
+                return Self::drop_blocked(step);
+            }
             Ok(body) => body,
             Err(error) => {
                 let reason = format!("its content is malformed ({error})");
@@ -101,6 +105,17 @@ impl Core {
                         }
                     }
                 }
+            }
+            Some(Body::SyncBlock { .. } | Body::SyncDeviceName { .. }) if !own => {
+                let reason = "only one's own devices tell such things";
+                return self.misplaced(step, contact, envelope, reason, stored_ms);
+            }
+            Some(Body::SyncBlock { account, blocked }) => {
+                let block = BlockRecord { account, blocked, clock_ms: content.clock_ms };
+                self.synced_block(step, &block)?;
+            }
+            Some(Body::SyncDeviceName { device, name }) => {
+                step.tx.set_device_name(&device, &name, content.clock_ms)?;
             }
             Some(Body::SyncSent { place, kind, body }) => {
                 let Place::Account(other) = place else {
@@ -307,6 +322,9 @@ impl Core {
         reason: &str,
         stored_ms: u64,
     ) -> Result<(), CoreError> {
+        if contact.blocked {
+            return Self::drop_blocked(step);
+        }
         let outgoing = contact.account == self.me.account;
         let reason = format!("not shown: {reason}");
         self.failed_row(
@@ -325,7 +343,14 @@ impl Core {
 pub(crate) fn is_message(kind: u16) -> bool {
     !matches!(
         kind,
-        kind::DELIVERED | kind::READ | kind::RESEND_REQUEST | kind::RESENT | kind::GONE | kind::SYNC_SENT
+        kind::DELIVERED
+            | kind::READ
+            | kind::RESEND_REQUEST
+            | kind::RESENT
+            | kind::GONE
+            | kind::SYNC_SENT
+            | kind::SYNC_BLOCK
+            | kind::SYNC_DEVICE_NAME
     )
 }
 

@@ -2,11 +2,11 @@
 
 use sotto_proto::{
     AccountId, DeviceId, FateTag, MessageId,
-    frame::{ClientFrame, FateState, QueryFates},
+    frame::{ClientFrame, FateState, QueryFates, Refusal},
     limits::{FATE_MARGIN_MS, MAX_FATES_PER_QUERY, RETENTION_MS},
 };
 
-use super::{Core, CoreError, RESTORED, Step, requests::Asked};
+use super::{Core, CoreError, RESTORED, Step, requests::Asked, submitted::refusal_text};
 use crate::{
     api::{Event, Fate, MessageFate},
     store::Tx,
@@ -119,6 +119,10 @@ impl Core {
             (Some(Fate::Expired), reason) => {
                 let expired = "the server removed it unfetched after its retention time";
                 (Fate::Expired, Some(reason.unwrap_or_else(|| expired.to_owned())))
+            }
+            // The one refusal that is final.
+            (Some(Fate::Refused), reason) => {
+                (Fate::Refused, Some(reason.unwrap_or_else(|| refusal_text(Refusal::NotAccepted).to_owned())))
             }
             (Some(fate), reason) => (fate, reason),
             (None, None) => return Ok(()),

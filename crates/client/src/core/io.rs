@@ -2,6 +2,7 @@
 
 use sotto_proto::frame::{ClientFrame, RawFrame};
 
+use super::account::WithKey;
 use crate::api::{ClientError, Command, Event, Reply};
 
 /// Pairs an answer with its command; made by the driver.
@@ -24,6 +25,10 @@ pub enum Input {
     Disconnected,
     /// A face asks.
     Command(CommandId, Command),
+    /// A face asks for what needs the account's password; the key of it was computed meanwhile.
+    WithKey(CommandId, WithKey),
+    /// Whether a person sits at any of the faces, from now on.
+    Interactive(bool),
     /// The time that [`Output::WakeAt`] named has come, or any time at all.
     Tick,
 }
@@ -42,6 +47,11 @@ pub enum Output {
     Reply(CommandId, Result<Reply, ClientError>),
     /// Tell every face.
     Event(Event),
+    /// A change of the password is settled: the store's key stays wrapped under the new one only, or the old one only.
+    PasswordSettled {
+        /// Whether the new one counts.
+        changed: bool,
+    },
     /// Close the connection. With `reconnect`, try again after a while; without, stay offline until told otherwise.
     Close {
         /// Why.

@@ -147,6 +147,7 @@ impl Core {
         let before_ms = step.now_ms.saturating_sub(KEPT_MS);
         step.tx.wipe_prekeys(before_ms, step.now_ms.saturating_sub(PREKEY_LIFETIME_MS + KEPT_MS))?;
         step.tx.forget_sent_bodies(before_ms)?;
+        step.tx.forget_unblocked(before_ms)?;
         let dropped = step.tx.forget_held(before_ms)?;
         count_nobodys(step, dropped)?;
         for (account, device) in step.tx.session_devices()? {

@@ -179,6 +179,7 @@ impl Core {
         self.up()
             && (self.lanes.values().any(|lane| lane.in_flight)
                 || !self.claiming.is_empty()
+                || !self.blocking.is_empty()
                 || self.looking_up())
     }
 

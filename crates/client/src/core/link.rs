@@ -8,9 +8,9 @@ use sotto_proto::{
     },
 };
 
-use super::{Core, CoreError, Output, Step, enrol::Login, requests::Asked};
+use super::{Core, CoreError, Output, Step, account, chats, enrol::Login, requests::Asked};
 use crate::{
-    api::{ClientError, Connection, ErrorKind, Event, Fate},
+    api::{ClientError, Connection, ErrorKind, Event, Fate, Reply},
     store::{Cursor, ServerPin},
 };
 
@@ -54,15 +54,18 @@ impl Core {
             // Whether the server has the keys is not known: the next connection need not wait to publish more.
             self.refilled_ms = 0;
         }
-        let asked = asked.into_iter().filter_map(|asked| match asked {
-            Asked::Users { command, .. } => Some(command),
-            _ => None,
-        });
-        let waiting: Vec<_> = asked.chain(self.waiting.drain(..).map(|(command, _)| command)).collect();
-        for command in waiting {
+        for asked in asked {
+            if let Some(command) = asked.command() {
+                step.out.push(Output::Reply(command, Err(lost(&asked))));
+            }
+        }
+        for (command, _, _) in self.waiting.drain(..) {
             let error = ClientError::new(ErrorKind::Unreachable, "the connection to the server was lost");
             step.out.push(Output::Reply(command, Err(error)));
         }
+        self.chats_lost(step);
+        self.blocking.clear();
+        self.blocks_again_ms = 0;
         self.lanes.clear();
         self.lookups.clear();
         self.claiming.clear();
@@ -102,7 +105,7 @@ impl Core {
         }
         let Some(asked) = self.requests.take(raw.request) else { return Ok(()) };
         match (asked, frame) {
-            (Asked::Hello, ServerFrame::Welcome(welcome)) => self.welcome(step, &welcome),
+            (Asked::Hello, ServerFrame::Welcome(welcome)) => self.greeted(step, &welcome),
             (Asked::Login, ServerFrame::DeviceIn(device)) => return self.logged_in(step, &device),
             (Asked::Register, ServerFrame::Done) => return self.enrolled(step),
             (Asked::Prove, ServerFrame::AccountIn(account)) => return self.proven(step, &account),
@@ -135,9 +138,37 @@ impl Core {
             (Asked::Users { command, so_far }, ServerFrame::Users(users)) => {
                 self.users_page(step, command, so_far, users);
             }
+            (Asked::Chat { command, .. }, ServerFrame::Inviting(inviting)) => {
+                self.inviting(step, command, &inviting);
+            }
+            (Asked::Chat { command, asked }, ServerFrame::Done) => self.chat_done(step, command, asked),
+            (Asked::Block { block }, ServerFrame::Done) => return self.block_told(step, &block),
+            (Asked::Pending { what }, ServerFrame::PendingDevices(pending)) => {
+                return self.pending(step, what, pending);
+            }
+            (Asked::Password { job, key }, ServerFrame::AccountIn(proven)) => {
+                return self.password_proven(step, job, &key, &proven);
+            }
+            (Asked::OwnList { job }, ServerFrame::Lists(lists)) => {
+                return self.looked_up_own(step, job, &lists);
+            }
+            (Asked::ReplaceList { job, list }, ServerFrame::Done) => {
+                return self.list_replaced(step, &job, &list);
+            }
+            (Asked::Drop { command }, ServerFrame::Done) => {
+                step.out.push(Output::Reply(command, Ok(Reply::Done)));
+            }
+            (Asked::RefuseReset { command }, ServerFrame::Done) => return Self::reset_refused(step, command),
+            (Asked::SetPassword { attempt }, ServerFrame::Done) => return Self::password_set(step, attempt),
             (asked, ServerFrame::Error(error)) => return self.refused(step, asked, &error),
-            // Done to what needs no more; or an answer that does not fit, which answers nothing.
-            _ => {}
+            // Done to what needs no more; or an answer that does not fit, which answers nothing but ends the wait.
+            (asked, _) => {
+                if let Some(command) = asked.command() {
+                    let text = "the server answered what this program does not understand";
+                    let error = ClientError::new(ErrorKind::Version, text).hint("update sotto");
+                    step.out.push(Output::Reply(command, Err(error)));
+                }
+            }
         }
         Ok(())
     }
@@ -161,6 +192,12 @@ impl Core {
             ServerFrame::KeyCounts(counts) if self.up() => {
                 return self.key_counts(step, &counts.counts, true);
             }
+            ServerFrame::Invited(invited) if self.up() => return self.invited(step, invited),
+            ServerFrame::InviteEnded(ended) if self.up() => self.invite_ended(step, ended),
+            ServerFrame::ChatStarted(started) if self.up() => self.chat_started(step, started),
+            ServerFrame::ChatEnded(ended) if self.up() => self.chat_ended(step, ended),
+            ServerFrame::PendingDevices(pending) if self.up() => Self::devices_wait(step, &pending),
+            ServerFrame::Reset(state) if self.up() => return self.reset_state(step, state),
             ServerFrame::Replaced => {
                 let error = ClientError::new(
                     ErrorKind::ProfileInUse,
@@ -205,8 +242,10 @@ impl Core {
         Ok(())
     }
 
-    fn welcome(&mut self, step: &mut Step<'_, '_>, welcome: &Welcome) {
+    fn greeted(&mut self, step: &mut Step<'_, '_>, welcome: &Welcome) {
         let Link::Opening { server, exporter } = &self.link else { return };
+        self.server_ms = Some((welcome.now_ms, step.now_ms));
+        self.chats.told_interactive = self.options.interactive;
         self.link = Link::LoggingIn(Login::new(*server, welcome.challenge, *exporter));
         self.sign_in(step);
     }
@@ -218,6 +257,8 @@ impl Core {
         self.link = Link::Up;
         let attach = Attach { incarnation: cursor.incarnation, after: cursor.number };
         self.send(step, Asked::Attach, ClientFrame::Attach(attach));
+        self.tell_interactive(step);
+        self.resume_password_change(step)?;
         self.key_counts(step, &device.prekeys, true)?;
         self.ask_fates(step, None)?;
         self.hole(step, device.mailbox.lost_through)
@@ -321,7 +362,9 @@ impl Core {
                 self.delay_lanes(step, account, error.retry_after_ms.unwrap_or(5_000));
             }
             Asked::Lists { names, accounts } => self.lookup_failed(step, &names, &accounts, error, &told),
-            Asked::Users { command, .. } => step.out.push(Output::Reply(command, Err(told))),
+            Asked::Users { command, .. } | Asked::RefuseReset { command } => {
+                step.out.push(Output::Reply(command, Err(told)));
+            }
             Asked::Ack if error.code == ErrorCode::INCARNATION || error.code == ErrorCode::OUT_OF_ORDER => {
                 // The two sides disagree about the mailbox: a new login settles it.
                 self.close(step, told, true);
@@ -340,12 +383,23 @@ impl Core {
                     }
                 }
             }
+            Asked::Chat { command, .. } => {
+                step.out.push(Output::Reply(command, Err(chats::refused(error, told))));
+            }
+            Asked::Block { block } => return self.block_refused(step, &block, error),
+            Asked::Pending { what } => return self.pending_refused(step, &what, error, told),
+            Asked::Password { job, key } => return self.change_refused(step, job, Some(&key), error, told),
+            Asked::OwnList { job } | Asked::ReplaceList { job, .. } => {
+                return self.change_refused(step, job, None, error, told);
+            }
+            Asked::Drop { command } => Self::drop_refused(step, command, error, told),
+            Asked::SetPassword { attempt } => return self.password_refused(step, attempt, error, told),
             Asked::Fates { .. } => {
                 let again_ms = step.now_ms.saturating_add(error.retry_after_ms.unwrap_or(5_000));
                 self.fates_again_ms = Some(again_ms);
             }
             Asked::Counts => self.recount_later(step),
-            Asked::Ack => {}
+            Asked::Ack | Asked::Interactive => {}
         }
         Ok(())
     }
@@ -373,11 +427,23 @@ impl Core {
                 told(ErrorKind::Limit, "the server has as many clients as it takes").hint("try again later")
             }
             ErrorCode::RATE_LIMITED => told(ErrorKind::Limit, "too many requests").hint("try again later"),
+            ErrorCode::UNSUPPORTED => told(ErrorKind::Version, "the server does not know this request")
+                .hint("ask its operator to update it"),
             ErrorCode::LIMIT => told(ErrorKind::Limit, "a limit of the server is reached"),
             ErrorCode::DISK_FULL => told(ErrorKind::Limit, "the server's disk is full"),
             ErrorCode::BUSY | ErrorCode::STORE => told(ErrorKind::Unreachable, "the server cannot do it now"),
             _ => told(ErrorKind::Unreachable, "the server refused a request"),
         }
+    }
+}
+
+/// What is said of a request whose answer will not come.
+fn lost(asked: &Asked) -> ClientError {
+    let lost = ClientError::new(ErrorKind::Unreachable, "the connection to the server was lost");
+    match asked {
+        Asked::SetPassword { .. } => account::unsettled(),
+        Asked::ReplaceList { .. } => lost.hint("it may have happened: sotto device list"),
+        _ => lost,
     }
 }
 

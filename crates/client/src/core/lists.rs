@@ -11,7 +11,7 @@ use sotto_proto::{
     wire::labelled,
 };
 
-use super::{Core, CoreError, Output, Step, requests::Asked};
+use super::{Core, CoreError, Output, Step, commands::WaitsFor, requests::Asked};
 use crate::{
     api::{ClientError, ErrorKind, Fate},
     store::{ContactRecord, PinState},
@@ -249,6 +249,9 @@ impl Core {
                     known.alarm.clone().filter(|alarm| alarm.contains(FORK))
                 } else {
                     step.tx.update_list(list)?;
+                    if known.account == self.me.account {
+                        self.own_list_changed(step, &known.list, list)?;
+                    }
                     None
                 }
             }
@@ -361,13 +364,14 @@ impl Core {
     /// Answers the commands that wait for a name's list.
     fn answer_waiting(&mut self, step: &mut Step<'_, '_>, name: &Username, result: &Result<(), ClientError>) {
         let (ready, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(_, sought)| sought == name);
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, sought, _)| sought == name);
         self.waiting = waiting;
-        let ready: Vec<(super::CommandId, Username)> = ready;
-        for (command, name) in ready {
-            let reply = match result {
-                Ok(()) => self.safety(step, &name),
-                Err(error) => Ok(Err(error.clone())),
+        let ready: Vec<(super::CommandId, Username, WaitsFor)> = ready;
+        for (command, name, what) in ready {
+            let reply = match (result, what) {
+                (Ok(()), WaitsFor::Safety) => self.safety(step, &name),
+                (Ok(()), WaitsFor::Block(blocked)) => self.block(step, &name, blocked),
+                (Err(error), _) => Ok(Err(error.clone())),
             };
             let reply = reply.unwrap_or_else(|error| Err(error.into()));
             step.out.push(Output::Reply(command, reply));

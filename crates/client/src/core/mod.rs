@@ -6,9 +6,13 @@
 //! [`Core::flush`] once, commits, and only then performs the outputs, in order. If anything fails, it performs none of
 //! them and drops the core.
 
+mod account;
+mod blocks;
+mod chats;
 mod claims;
 mod commands;
 mod content;
+mod devices;
 mod due;
 mod enrol;
 mod fates;
@@ -36,9 +40,12 @@ use sotto_crypto::DeviceSecret;
 use sotto_proto::{AccountId, DeviceId, FateTag, SignedCertificate, Username, frame::ClientFrame};
 use thiserror::Error;
 
+pub use account::WithKey;
 pub use io::{CommandId, Input, Output};
 
-use self::{lanes::Lane, link::Link, requests::Requests, sessions::Sessions};
+use self::{
+    chats::Chats, commands::WaitsFor, lanes::Lane, link::Link, requests::Requests, sessions::Sessions,
+};
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event},
     store::{ClaimedIdentity, StoreError, Tx},
@@ -102,7 +109,7 @@ pub struct Core {
     sessions: Sessions,
     lanes: BTreeMap<(AccountId, bool), Lane>,
     /// Commands that wait for a user's list.
-    waiting: Vec<(CommandId, Username)>,
+    waiting: Vec<(CommandId, Username, WaitsFor)>,
     /// Names and accounts that were asked for on this connection, and when they may be again.
     lookups: BTreeMap<lists::Sought, u64>,
     /// Accounts whose bundles are being claimed.
@@ -122,6 +129,14 @@ pub struct Core {
     missing: BTreeMap<AccountId, u64>,
     /// Devices of which the user was told, on this run, that the served list lacks them.
     warned: BTreeSet<ClaimedIdentity>,
+    /// Invitations and live chats of this connection.
+    chats: Chats,
+    /// Accounts whose block is being told to the server.
+    blocking: BTreeSet<AccountId>,
+    /// No block is told before this.
+    blocks_again_ms: u64,
+    /// The server's clock at this connection's beginning, and this device's at that moment.
+    server_ms: Option<(u64, u64)>,
     /// Whether something was committed that the server has not been told.
     ack_due: bool,
     /// Whether everything that waited in the mailbox has come, and the faces have not been told.
@@ -193,6 +208,10 @@ impl Core {
             doubted: BTreeSet::new(),
             missing: BTreeMap::new(),
             warned: BTreeSet::new(),
+            chats: Chats::default(),
+            blocking: BTreeSet::new(),
+            blocks_again_ms: 0,
+            server_ms: None,
             ack_due: false,
             drained_due: false,
             restored: tx.number(RESTORED)? != 0,
@@ -219,6 +238,8 @@ impl Core {
             Input::Frame(frame) => return self.frame(step, &frame),
             Input::Disconnected => self.disconnected(step),
             Input::Command(id, command) => return self.command(step, id, command),
+            Input::WithKey(id, command) => return self.with_key(step, id, command),
+            Input::Interactive(interactive) => self.set_interactive(step, interactive),
             Input::Tick => {}
         }
         Ok(())
@@ -237,9 +258,10 @@ impl Core {
         self.acknowledge(step)?;
         self.upkeep(step)?;
         let wake_ms = self.pump(step)?;
+        let blocks_ms = self.tell_blocks(step)?;
         self.tell_drained(step);
         self.sessions.save(step.tx)?;
-        if let Some(wake_ms) = wake_ms {
+        if let Some(wake_ms) = wake_ms.into_iter().chain(blocks_ms).min() {
             step.out.push(Output::WakeAt(wake_ms));
         }
         Ok(())

@@ -301,6 +301,9 @@ impl Core {
         reason: &str,
         stored_ms: u64,
     ) -> Result<(), CoreError> {
+        if contact.blocked {
+            return Self::drop_blocked(step);
+        }
         let failed = reference(envelope).0;
         let reason = format!("cannot be read: {reason}; {} was asked to send it again", contact.username);
         let outgoing = contact.account == self.me.account;
@@ -318,6 +321,9 @@ impl Core {
         stored_ms: u64,
     ) -> Result<(), CoreError> {
         count_nobodys(step, 1)?;
+        if contact.blocked {
+            return Ok(());
+        }
         let own = self.me.account;
         let failed = reference(envelope).0;
         want(step, contact, device, failed, None)?;
@@ -350,6 +356,9 @@ impl Core {
         contact: &ContactRecord,
         stored_ms: u64,
     ) -> Result<(), CoreError> {
+        if contact.blocked {
+            return Self::drop_blocked(step);
+        }
         let reason = format!("it comes from a device that {} has removed from the account", contact.username);
         let failed = reference(envelope).0;
         let outgoing = contact.account == self.me.account;

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sotto_proto::{AccountId, DeviceId, FateTag, SubmissionId, Username};
+use sotto_proto::{AccountId, DeviceId, FateTag, SignedDeviceList, SubmissionId, Username, frame::AuthKey};
 
-use super::CommandId;
-use crate::api::User;
+use super::{
+    CommandId,
+    account::Attempt,
+    chats::ChatAsked,
+    devices::{ListChange, PendingFor},
+};
+use crate::{api::User, store::BlockRecord};
 
 /// A question to the server, with what is needed to make sense of the answer.
 #[derive(Debug)]
@@ -47,6 +52,77 @@ pub(crate) enum Asked {
         command: CommandId,
         so_far: Vec<User>,
     },
+    Interactive,
+    /// Something about live chats.
+    Chat {
+        command: CommandId,
+        asked: ChatAsked,
+    },
+    Block {
+        block: BlockRecord,
+    },
+    /// The devices that wait to be approved.
+    Pending {
+        what: PendingFor,
+    },
+    /// The password, before the account's list is changed.
+    Password {
+        job: ListChange,
+        key: AuthKey,
+    },
+    /// One's own newest list, to change it.
+    OwnList {
+        job: ListChange,
+    },
+    /// One's own next list.
+    ReplaceList {
+        job: ListChange,
+        list: Box<SignedDeviceList>,
+    },
+    /// That a waiting device is taken off the server's list.
+    Drop {
+        command: CommandId,
+    },
+    RefuseReset {
+        command: CommandId,
+    },
+    SetPassword {
+        attempt: Attempt,
+    },
+}
+
+impl Asked {
+    /// The command that waits for the answer.
+    pub(crate) fn command(&self) -> Option<CommandId> {
+        match self {
+            Self::Users { command, .. }
+            | Self::Chat { command, .. }
+            | Self::Drop { command }
+            | Self::RefuseReset { command }
+            | Self::Pending { what: PendingFor::Show(command) | PendingFor::Approve { command, .. } }
+            | Self::SetPassword { attempt: Attempt::First(command) } => Some(*command),
+            Self::Password { job, .. } | Self::OwnList { job } | Self::ReplaceList { job, .. } => {
+                Some(job.command())
+            }
+            Self::Hello
+            | Self::Login
+            | Self::Register
+            | Self::Prove
+            | Self::HandOver
+            | Self::Attach
+            | Self::Ack
+            | Self::Publish
+            | Self::Counts
+            | Self::Lists { .. }
+            | Self::Bundles { .. }
+            | Self::Submit { .. }
+            | Self::Submission { .. }
+            | Self::Fates { .. }
+            | Self::Interactive
+            | Self::Block { .. }
+            | Self::SetPassword { attempt: Attempt::Again | Attempt::Check } => None,
+        }
+    }
 }
 
 /// Requests under way on this connection.

@@ -30,6 +30,8 @@ impl Core {
         self.restored = true;
         step.tx.set_number(RESTORED, 1)?;
         step.tx.set_number(RESTORED_MS, step.now_ms)?;
+        // Which blocks the server knows is not known any more.
+        step.tx.forget_told()?;
         Ok(step.tx.unseal_outbox()?)
     }
 

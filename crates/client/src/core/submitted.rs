@@ -18,7 +18,7 @@ use crate::{
 const AGAIN_MS: u64 = 1_000;
 
 /// Why an envelope was not taken, in words; some of them the exit code hangs on.
-fn refusal_text(refusal: Refusal) -> &'static str {
+pub(super) fn refusal_text(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::MailboxFull => "the recipient's mailbox is full",
         Refusal::SenderShare => "too many of your messages wait in the recipient's mailbox",
@@ -50,6 +50,8 @@ impl Core {
                     .and_then(Option::take)
                     .map(|outcome| outcome.outcome);
                 let state = match outcome {
+                    // Settled, not retried: who is accepted again later did not ask for what was written before.
+                    Some(Outcome::Refused(Refusal::NotAccepted)) => Fate::Refused,
                     Some(Outcome::Refused(refusal)) => {
                         step.tx.set_refused(entry.entry, &copy.device, refusal_text(refusal))?;
                         self.note_refusing(step, copy.device);

@@ -32,7 +32,8 @@ pub(super) struct Attached {
 
 /// Reaches for the owner; `None` where there is none, or none that answers.
 pub(super) async fn connect(dir: &Path, options: ClientOptions) -> Result<Option<Attached>, ClientError> {
-    let hello = ToOwner::Hello { version: VERSION, offline: options.offline };
+    let hello =
+        ToOwner::Hello { version: VERSION, offline: options.offline, interactive: options.interactive };
     let reach = async {
         let stream = {
             let (_folder, path) = local::socket_path(dir)?;

@@ -1,9 +1,13 @@
 //! The handle that a face holds: the same whether this process owns the profile or another one does.
 
-use std::{path::Path, sync::LazyLock, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use tokio::{
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{Semaphore, broadcast, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -13,13 +17,14 @@ use super::{
     attach,
     engine::Engine,
     events::{Events, Notice, State},
+    password::Keyring,
     profile::{OpenProfile, Profile},
     run::{Answer, Driver, Faces, Request},
     socket,
 };
 use crate::{
     api::{ClientError, Command, ErrorKind, Reply},
-    core::CoreOptions,
+    core::{CoreError, CoreOptions},
 };
 
 /// Events that wait for a slow face before it is told that it lagged.
@@ -70,13 +75,23 @@ pub struct Client {
 impl Client {
     /// Owns the profile: connects by itself, and serves other programs through the local socket.
     pub async fn start(open: OpenProfile, options: ClientOptions) -> Result<Self, ClientError> {
-        let OpenProfile { mut store, profile } = open;
-        let server = store
-            .transaction::<_, ClientError>(|tx| Ok(tx.server()?))?
-            .ok_or_else(|| ClientError::new(ErrorKind::LocalStore, "the profile names no server"))?
-            .address;
-        let listener = socket::bind(profile.dir())?;
-        let engine = Engine::start(store, CoreOptions { interactive: options.interactive }).await?;
+        let OpenProfile { mut store, key, profile } = open;
+        let (server, identity) =
+            store.transaction::<_, ClientError>(|tx| Ok((tx.server()?, tx.identity()?)))?;
+        let server =
+            server.ok_or_else(|| ClientError::new(ErrorKind::LocalStore, "the profile names no server"))?;
+        let identity = identity.ok_or(CoreError::NoAccount)?;
+        let dir = profile.dir().to_owned();
+        let keyring = Keyring {
+            server: server.server_id,
+            username: identity.username,
+            dir: dir.clone(),
+            key,
+            turn: Arc::new(Semaphore::new(1)),
+        };
+        let listener = socket::bind(&dir)?;
+        let engine = Engine::start(store, dir, CoreOptions { interactive: options.interactive }).await?;
+        let (people, people_out) = watch::channel(usize::from(options.interactive));
         let (requests, requests_out) = mpsc::channel(REQUESTS);
         let (events, _) = broadcast::channel(EVENTS);
         let (state_in, state) = watch::channel(State::new());
@@ -84,12 +99,13 @@ impl Client {
         let stop_loop = CancellationToken::new();
         let weak = events.downgrade();
         let faces = Faces { requests: requests_out, events, state: state_in, stop: stop_loop.clone() };
-        let driver = Driver::new(engine, server, faces, options.offline);
+        let driver = Driver::new(engine, server.address, faces, people_out, keyring, options.offline);
         let serving = socket::Server {
             dir: profile.dir().to_owned(),
             requests: requests.clone(),
             events: weak.clone(),
             state: state.clone(),
+            people,
             stop: stop.clone(),
         };
         let sockets = TASKS.spawn(async move {

@@ -9,18 +9,22 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 use super::{events::State, run::Outcome};
 use crate::api::{ClientError, Command, Event};
 
 /// Raised when the values change in a way that an older build would misread.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// Bytes of a request: the longest text, with every character escaped.
 pub(super) const MAX_REQUEST: usize = 1024 * 1024;
 /// Bytes of an answer: a thousand of the longest rows as they usually are.
 pub(super) const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// Requests of one face without an answer.
 pub(super) const OPEN_REQUESTS: usize = 64;
+
+/// Bytes that every value with a password in it fits into: so its buffer does not grow and leave a copy behind.
+const SECRETS: usize = 8 * 1024;
 
 /// From a face.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub(super) enum ToOwner {
         version: u16,
         /// The face needs no connection.
         offline: bool,
+        /// A person sits in front of it.
+        interactive: bool,
     },
     /// A command; its number comes back with the answer.
     Command(u64, Command),
@@ -59,7 +65,9 @@ pub(super) async fn send<T: Serialize>(
     value: &T,
     limit: usize,
 ) -> io::Result<()> {
-    let body = serde_json::to_vec(value).map_err(io::Error::other)?;
+    // A password may be in it.
+    let mut body = Zeroizing::new(Vec::with_capacity(SECRETS));
+    serde_json::to_writer(&mut *body, value).map_err(io::Error::other)?;
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= limit);
     let length = length.ok_or(io::ErrorKind::InvalidInput)?;
     to.write_all(&length.to_be_bytes()).await?;
@@ -81,7 +89,7 @@ pub(super) async fn receive<T: DeserializeOwned>(
     if usize::try_from(length).map_or(true, |length| length > limit) {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut body = Vec::new();
+    let mut body = Zeroizing::new(Vec::with_capacity(SECRETS));
     let read = from.take(u64::from(length)).read_to_end(&mut body).await?;
     if u32::try_from(read) != Ok(length) {
         return Err(io::ErrorKind::UnexpectedEof.into());

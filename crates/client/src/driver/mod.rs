@@ -19,6 +19,7 @@ mod errors;
 mod events;
 mod link;
 mod local;
+mod password;
 mod profile;
 mod run;
 mod socket;
@@ -31,7 +32,7 @@ pub use profile::{OpenProfile, Profile};
 
 pub(crate) use clock::now_ms;
 pub(crate) use connection::Connection;
-pub(crate) use profile::off_thread;
+pub(crate) use profile::{StoreKey, off_thread};
 
 /// The operating system's generator. It fails only where the system has none, and there nothing can be done safely.
 pub(crate) fn os_rng() -> rand_core::UnwrapErr<rand::rngs::SysRng> {

@@ -6,9 +6,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use sotto_crypto::{AccountSecret, RecoveryPhrase, auth_key};
+use sotto_crypto::{AccountSecret, RecoveryPhrase, VaultKey, auth_key};
 use sotto_proto::frame::AuthKey;
 use zeroize::Zeroizing;
 
@@ -31,11 +32,28 @@ pub struct Profile {
     lock: File,
 }
 
+/// The key of an open store: a new password wraps it again without the old one being asked for.
+#[derive(Clone)]
+pub(crate) struct StoreKey(Arc<VaultKey>);
+
+impl StoreKey {
+    pub(super) fn expose(&self) -> &VaultKey {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreKey(…)")
+    }
+}
+
 /// An owned profile whose store is open and holds an account.
 #[derive(Debug)]
 pub struct OpenProfile {
     /// Dropped after the store: fields drop in order.
     pub(super) store: LocalStore,
+    pub(super) key: StoreKey,
     pub(super) profile: Profile,
 }
 
@@ -82,7 +100,7 @@ impl Profile {
     /// an older version made for as long again. [`ErrorKind::LocalStore`] for a
     /// wrong password or damage, [`ErrorKind::LoginNeeded`] if the registration was never finished.
     pub fn unlock(self, password: &str) -> Result<OpenProfile, ClientError> {
-        let mut store = self.open_store(password)?;
+        let (mut store, key) = self.open_store(password)?;
         let registered = store.transaction::<_, ClientError>(|tx| {
             Ok(tx.identity()?.is_some_and(|identity| identity.registered))
         })?;
@@ -90,7 +108,7 @@ impl Profile {
             return Err(no_account());
         }
         keep_auth_key(&mut store, password)?;
-        Ok(OpenProfile { store, profile: self })
+        Ok(OpenProfile { store, key, profile: self })
     }
 
     /// [`Self::unlock`], off the async threads.
@@ -99,14 +117,15 @@ impl Profile {
     }
 
     /// Opens the store whatever is in it.
-    pub(crate) fn open_store(&self, password: &str) -> Result<LocalStore, ClientError> {
+    pub(crate) fn open_store(&self, password: &str) -> Result<(LocalStore, StoreKey), ClientError> {
         let key = Vault::read(&self.dir)?.open(password)?;
         let path = self.dir.join(STORE);
         // SQLite gives its log the mode of the file it belongs to, so the file is made here, empty and private.
         private_file().open(&path).map_err(|error| file_error("make", &path, &error))?;
         sync_folder(&self.dir)?;
         restrict(&path, 0o600)?;
-        Ok(LocalStore::open(&path, key.expose())?)
+        let store = LocalStore::open(&path, key.expose())?;
+        Ok((store, StoreKey(Arc::new(key))))
     }
 
     /// Makes a new key and wraps it: the first step of a new profile. A store without its key would be lost, so there
@@ -156,8 +175,8 @@ impl Drop for Profile {
 
 impl OpenProfile {
     /// The profile and its store, apart.
-    pub(crate) fn new(profile: Profile, store: LocalStore) -> Self {
-        Self { store, profile }
+    pub(crate) fn new(profile: Profile, store: LocalStore, key: StoreKey) -> Self {
+        Self { store, key, profile }
     }
 
     /// Where it is.
@@ -363,7 +382,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let profile = Profile::create(root.path()).unwrap();
         profile.make_key("right").unwrap();
-        let mut store = profile.open_store("right").unwrap();
+        let (mut store, _) = profile.open_store("right").unwrap();
         let (secret, device) = (AccountSecret::from_seed(&[1; 32]), DeviceSecret::generate(&mut os_rng()));
         let username: Username = "alice".parse().unwrap();
         let certificate = secret

@@ -27,11 +27,12 @@ use super::{
     events::{Notice, State},
     link::{Link, Up},
     os_rng,
+    password::{Keyring, has_password},
     profile::Profile,
 };
 use crate::{
-    api::{ClientError, Command, Connection as Standing, ErrorKind, Event, Reply},
-    core::{CommandId, Input, Output},
+    api::{AccountCommand, ClientError, Command, Connection as Standing, ErrorKind, Event, Reply},
+    core::{CommandId, Input, Output, WithKey},
 };
 
 /// Inputs in one transaction: one sync for many, and still a short time between two answers.
@@ -91,6 +92,7 @@ enum Wake {
     Done(Done),
     Request(Option<Request>),
     Dialed(Result<Connection, ClientError>),
+    Keyed(CommandId, Result<WithKey, ClientError>),
     Frame(Result<RawFrame, End>),
     Room,
     Time,
@@ -103,6 +105,12 @@ pub(super) struct Faces {
     pub(super) state: watch::Sender<State>,
     pub(super) stop: CancellationToken,
 }
+
+/// Passwords that become keys at a time; what is more waits for its turn in its task.
+const KEYED: usize = 8;
+
+/// A command whose password has become a key, or why it has not.
+type Keyed = (CommandId, Result<WithKey, ClientError>);
 
 pub(super) struct Driver {
     engine: Engine,
@@ -124,13 +132,27 @@ pub(super) struct Driver {
     ticked: Instant,
     publishing: Option<u32>,
     sleep: SleepWatch,
+    /// How many faces have a person in front of them.
+    people: watch::Receiver<usize>,
+    /// What the core was last told of it.
+    interactive: bool,
+    keyring: Keyring,
+    keyed: (mpsc::Sender<Keyed>, mpsc::Receiver<Keyed>),
     /// Dials and closes under way: awaited at the end, so that no task outlives the client.
     tasks: JoinSet<()>,
 }
 
 impl Driver {
-    pub(super) fn new(engine: Engine, server: Address, faces: Faces, offline: bool) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        server: Address,
+        faces: Faces,
+        people: watch::Receiver<usize>,
+        keyring: Keyring,
+        offline: bool,
+    ) -> Self {
         let now = Instant::now();
+        let interactive = *people.borrow() > 0;
         let mut driver = Self {
             engine,
             server,
@@ -149,6 +171,10 @@ impl Driver {
             ticked: now,
             publishing: None,
             sleep: SleepWatch::new(now_ms(), now),
+            interactive,
+            people,
+            keyring,
+            keyed: mpsc::channel(KEYED),
             tasks: JoinSet::new(),
         };
         if offline {
@@ -185,6 +211,7 @@ impl Driver {
                 Wake::Done(done) => self.perform(done?),
                 Wake::Request(Some(request)) => self.request(request),
                 Wake::Dialed(dialed) => self.dialed(dialed),
+                Wake::Keyed(id, keyed) => self.keyed(id, keyed),
                 Wake::Frame(frame) => self.frames(frame),
                 // The rest happens in `advance`.
                 Wake::Room | Wake::Time => {}
@@ -214,6 +241,7 @@ impl Driver {
         {
             self.dial();
         }
+        self.look_for_people();
         if !self.busy && !self.inbox.is_empty() {
             if self.told == Told::Waiting {
                 self.told = Told::UnderWay;
@@ -236,7 +264,7 @@ impl Driver {
         let sleep = self.sleep_for();
         let more = self.inbox.len() < BATCH;
         let (busy, ending) = (self.busy, self.ending.is_some());
-        let Self { engine, faces, link, .. } = self;
+        let Self { engine, faces, link, people, keyed, .. } = self;
         let network = async {
             match link {
                 Link::Dialing(dialed) => Wake::Dialed(dialed.await.unwrap_or_else(|_| {
@@ -251,6 +279,9 @@ impl Driver {
             done = engine.done(), if busy => Wake::Done(done),
             request = faces.requests.recv(), if more && !ending => Wake::Request(request),
             wake = network => wake,
+            // Both ends are this loop's own, or the client's, and stay open.
+            Some((id, result)) = keyed.1.recv(), if more => Wake::Keyed(id, result),
+            Ok(()) = people.changed() => Wake::Room,
             () = tokio::time::sleep(sleep) => Wake::Time,
         }
     }
@@ -277,7 +308,12 @@ impl Driver {
                 let standing = self.faces.state.borrow().connection.clone();
                 answer.give(Ok(Reply::Connection(standing)));
             }
+            Request::Command(Command::Account(command), answer) if has_password(&command) => {
+                self.password(command, answer);
+            }
             Request::Command(command, answer) => {
+                // Whoever asks may have come a moment ago.
+                self.look_for_people();
                 self.next_command += 1;
                 let id = CommandId(self.next_command);
                 self.answers.insert(id, answer);
@@ -294,6 +330,44 @@ impl Driver {
                 }
                 // The face has gone if this fails.
                 let _ = answer.send(());
+            }
+        }
+    }
+
+    /// Tells the core when the first person comes, or the last one goes.
+    fn look_for_people(&mut self) {
+        let interactive = *self.people.borrow_and_update() > 0;
+        if interactive != self.interactive {
+            self.interactive = interactive;
+            self.inbox.push_back(Input::Interactive(interactive));
+        }
+    }
+
+    /// A command with a password: the core gets it once the key is computed.
+    fn password(&mut self, command: AccountCommand, answer: Answer) {
+        if !self.faces.state.borrow().online() {
+            let error = ClientError::new(ErrorKind::Unreachable, "there is no connection to the server");
+            return answer.give(Err(error.hint("the client keeps trying; run the command again")));
+        }
+        self.next_command += 1;
+        let id = CommandId(self.next_command);
+        self.answers.insert(id, answer);
+        let (keyring, done) = (self.keyring.clone(), self.keyed.0.clone());
+        self.tasks.spawn(async move {
+            let result = keyring.work(command).await;
+            // The loop has ended if this fails, and answers what is open.
+            let _ = done.send((id, result)).await;
+        });
+    }
+
+    fn keyed(&mut self, id: CommandId, keyed: Result<WithKey, ClientError>) {
+        while self.tasks.try_join_next().is_some() {}
+        match keyed {
+            Ok(command) => self.inbox.push_back(Input::WithKey(id, command)),
+            Err(error) => {
+                if let Some(answer) = self.answers.remove(&id) {
+                    answer.give(Err(error));
+                }
             }
         }
     }
@@ -321,8 +395,8 @@ impl Driver {
                     }
                     self.stand(Standing::Online);
                 }
-                // How the connection stands otherwise is for this loop to say.
-                Output::Event(Event::Connection(_)) => {}
+                // How the connection stands otherwise is for this loop to say; wraps of the store's key are the engine's.
+                Output::Event(Event::Connection(_)) | Output::PasswordSettled { .. } => {}
                 Output::Event(event) => self.publish(event),
                 Output::Close { error, reconnect } => self.closed(error, reconnect),
                 Output::WakeAt(wake_ms) => self.wake_ms = Some(wake_ms),
@@ -514,6 +588,7 @@ impl Driver {
             answer.give(Err(error.clone()));
         }
         self.faces.requests.close();
+        self.keyed.1.close();
         while let Ok(request) = self.faces.requests.try_recv() {
             if let Request::Command(_, answer) = request {
                 answer.give(Err(error.clone()));

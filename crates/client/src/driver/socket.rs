@@ -59,6 +59,7 @@ pub(super) struct Server {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) events: broadcast::WeakSender<Notice>,
     pub(super) state: watch::Receiver<State>,
+    pub(super) people: watch::Sender<usize>,
     pub(super) stop: CancellationToken,
 }
 
@@ -105,6 +106,7 @@ impl Server {
     ) -> impl Future<Output = ()> + 'static {
         let requests = self.requests.clone();
         let (events, state) = (self.events.upgrade().map(|events| events.subscribe()), self.state.clone());
+        let people = self.people.clone();
         async move {
             let Some(events) = events else { return };
             let (mut reading, mut writing) = stream.into_split();
@@ -113,9 +115,9 @@ impl Server {
                 say(&mut writing, &ToFace::Refused(error)).await;
                 return;
             }
-            if !hello(&mut reading, &mut writing, &requests, &state).await {
+            let Some(_person) = hello(&mut reading, &mut writing, &requests, &state, &people).await else {
                 return;
-            }
+            };
             let (answers, answers_out) = mpsc::channel(OPEN_REQUESTS);
             let hung_up = CancellationToken::new();
             let speak = speak(writing, answers_out, events, state, hung_up.clone());
@@ -127,6 +129,29 @@ impl Server {
                 hung_up.cancel();
             };
             tokio::join!(listen, speak);
+        }
+    }
+}
+
+/// A face while it is there; one with a person in front of it is counted.
+struct Person {
+    people: watch::Sender<usize>,
+    counted: bool,
+}
+
+impl Person {
+    fn count(people: &watch::Sender<usize>, interactive: bool) -> Self {
+        if interactive {
+            people.send_modify(|count| *count += 1);
+        }
+        Self { people: people.clone(), counted: interactive }
+    }
+}
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        if self.counted {
+            self.people.send_modify(|count| *count = count.saturating_sub(1));
         }
     }
 }
@@ -145,25 +170,28 @@ async fn hello(
     to: &mut OwnedWriteHalf,
     requests: &mpsc::Sender<Request>,
     state: &watch::Receiver<State>,
-) -> bool {
+    people: &watch::Sender<usize>,
+) -> Option<Person> {
     match timeout(PATIENCE, local::receive::<ToOwner>(from, MAX_REQUEST)).await {
-        Ok(Ok(Some(ToOwner::Hello { version: VERSION, offline }))) => {
+        Ok(Ok(Some(ToOwner::Hello { version: VERSION, offline, interactive }))) => {
+            // Counted before the connection is asked for, so that the login says so.
+            let person = Person::count(people, interactive);
             if !offline {
                 let (answer, tried) = oneshot::channel();
                 if requests.send(Request::Connect(answer)).await.is_err() || tried.await.is_err() {
-                    return false;
+                    return None;
                 }
             }
             let now = state.borrow().clone();
-            say(to, &ToFace::Hello(now)).await
+            say(to, &ToFace::Hello(now)).await.then_some(person)
         }
         Ok(Ok(Some(_)) | Err(_)) => {
             let error = ClientError::new(ErrorKind::Version, "another version of sotto owns this profile")
                 .hint("end that program, and run the command again");
             say(to, &ToFace::Refused(error)).await;
-            false
+            None
         }
-        Ok(Ok(None)) | Err(_) => false,
+        Ok(Ok(None)) | Err(_) => None,
     }
 }
 

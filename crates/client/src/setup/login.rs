@@ -1,4 +1,4 @@
-//! A further device of an account, by password and recovery phrase.
+//! A further device of an account, by password and recovery phrase, or by password and another device's approval.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::{
     begin::{Begun, Unfinished, bug, new_device},
     parse_name, password_key, publish,
     session::{Failed, Session, unexpected},
+    waiting::{Who, wait},
 };
 use crate::{
     api::{ClientError, ErrorKind},
@@ -27,21 +28,30 @@ use crate::{
 const MERGES: usize = 10;
 
 /// Adds this machine to an account. The password is checked first; then the phrase's key signs a device list with this
-/// machine in it. If it is interrupted, the same call again goes on with the same device.
+/// machine in it, or, without a phrase, another device does so while this one waits. If it is interrupted, the same call again goes on with the same device.
 pub async fn login(options: LoginOptions, questions: Arc<dyn Questions>) -> Result<LoggedIn, ClientError> {
-    let LoginOptions { dir, server, username, password, recovery } = options;
+    let LoginOptions { dir, server, username, password, recovery, name } = options;
     let username = parse_name(&username)?;
     let secret = recovery.map(|phrase| RecoveryPhrase::parse(&phrase).map_err(|error| bad_phrase(&error)));
     let secret = secret.transpose()?;
     let password = Arc::new(password);
     let mut begun = Begun::begin(&dir, &password).await?;
-    let known = begun.unfinished.as_ref().map(|unfinished| unfinished.server.clone());
+    begun.free_of_reset()?;
+    let known = begun.known_server();
     let mut session = Session::open(&server, known.as_ref(), &questions).await?;
     let auth_key = password_key(&password, session.pin.server_id, &username).await?;
     let mut list = prove_password(&mut session, &auth_key, &username).await?;
     let Some(secret) = secret else {
-        session.close().await;
-        return Err(phrase_needed());
+        if let Some(listed) = begun.take_listed(&session.pin, &list) {
+            // Added before an interruption; only this machine did not know yet.
+            let full = session.full_address();
+            session.close().await;
+            let (begun, _) = begun.keep(&password, listed, &auth_key).await?;
+            let open = begun.finish(&name).await?;
+            return Ok(LoggedIn { username, server: full, published: publish(open).await });
+        }
+        let who = Who { server, username, password, auth_key, name };
+        return wait(begun, session, list, who, &questions).await;
     };
     if list.list().account_key != secret.public() {
         session.close().await;
@@ -82,7 +92,7 @@ pub async fn login(options: LoginOptions, questions: Arc<dyn Questions>) -> Resu
         }
         let full = session.full_address();
         session.close().await;
-        let open = begun.finish().await?;
+        let open = begun.finish(&name).await?;
         return Ok(LoggedIn { username, server: full, published: publish(open).await });
     }
     session.close().await;
@@ -100,18 +110,19 @@ pub async fn check_password(
     let auth_key = password_key(&password, session.pin.server_id, &username).await?;
     let proven = prove_password(&mut session, &auth_key, &username).await;
     session.close().await;
-    proven.map(|_| ())
+    proven?;
+    Ok(())
 }
 
-async fn prove_password(
+pub(super) async fn prove_password(
     session: &mut Session,
     auth_key: &AuthKey,
     username: &Username,
-) -> Result<SignedDeviceList, ClientError> {
+) -> Result<SignedDeviceList, Failed> {
     let login = PasswordLogin { username: username.to_string(), auth_key: auth_key.clone() };
     match session.ask(&ClientFrame::PasswordLogin(login)).await? {
-        ServerFrame::AccountIn(proven) => parse_list(&proven, username),
-        other => Err(unexpected(&other)),
+        ServerFrame::AccountIn(proven) => Ok(parse_list(&proven, username)?),
+        other => Err(unexpected(&other).into()),
     }
 }
 
@@ -189,7 +200,7 @@ fn next_device(
         _ => new_device(secret, username, list.account, now_ms)?,
     };
     if list.device(&identity.device).is_some() {
-        return Ok(Unfinished { identity, server, list: current.clone() });
+        return Ok(Unfinished { identity, server, list: current.clone(), reset: false });
     }
     if list.devices.len() >= MAX_DEVICES {
         return Err(ClientError::new(
@@ -207,14 +218,9 @@ fn next_device(
         ..list.clone()
     };
     let list = secret.sign_device_list(&next).map_err(bug)?;
-    Ok(Unfinished { identity, server, list })
+    Ok(Unfinished { identity, server, list, reset: false })
 }
 
 fn bad_phrase(error: &sotto_crypto::PhraseError) -> ClientError {
     ClientError::new(ErrorKind::LoginNeeded, "the recovery phrase cannot be read").cause(error)
-}
-
-fn phrase_needed() -> ClientError {
-    ClientError::new(ErrorKind::LoginNeeded, "the password is right; this machine is new to the account")
-        .hint("give the account's recovery phrase: at the prompt, or in a file named by SOTTO_RECOVERY_FILE")
 }

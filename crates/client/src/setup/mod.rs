@@ -4,7 +4,9 @@
 mod begin;
 mod login;
 mod register;
+mod reset;
 mod session;
+mod waiting;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,6 +21,7 @@ use crate::{
 
 pub use login::{check_password, login};
 pub use register::register;
+pub use reset::{Reset, reset};
 
 /// For the keys of a new device to reach the server: a login and an upload, by a busy server.
 const PUBLISH: Duration = Duration::from_secs(20);
@@ -42,6 +45,10 @@ pub trait Questions: Send + Sync {
     /// Whether the fingerprint is the right one. May wait for a person; no connection is held open meanwhile. Where
     /// nobody can be asked, the error says how to do without.
     fn trust(&self, server: &ServerIdentity) -> Result<bool, ClientError>;
+
+    /// This machine waits to be added to its account: the code has to be typed on a device that holds the account's key.
+    /// Called once; it does not wait for anybody.
+    fn waiting(&self, code: &str);
 }
 
 /// What a new account needs.
@@ -56,6 +63,9 @@ pub struct RegisterOptions {
     pub password: Zeroizing<String>,
     /// Where the server asks for one.
     pub invite: Option<String>,
+    /// What this device is called, on all devices of the account; at most [`sotto_proto::content::MAX_DEVICE_NAME`] bytes
+    /// of it are kept. May be empty.
+    pub name: String,
 }
 
 /// What a further device of an account needs.
@@ -68,8 +78,24 @@ pub struct LoginOptions {
     pub username: String,
     /// The account's; also for this machine's store.
     pub password: Zeroizing<String>,
-    /// 24 words.
+    /// 24 words. Without them this machine waits for another device to approve it.
     pub recovery: Option<Zeroizing<String>>,
+    /// As in [`RegisterOptions`].
+    pub name: String,
+}
+
+/// What a new identity of an account needs.
+pub struct ResetOptions {
+    /// The profile's folder; made if it is not there.
+    pub dir: PathBuf,
+    /// The server.
+    pub server: Address,
+    /// As typed.
+    pub username: String,
+    /// The account's; also for this machine's store.
+    pub password: Zeroizing<String>,
+    /// As in [`RegisterOptions`].
+    pub name: String,
 }
 
 /// A new account.

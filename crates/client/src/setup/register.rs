@@ -25,11 +25,12 @@ pub async fn register(
     options: RegisterOptions,
     questions: Arc<dyn Questions>,
 ) -> Result<Registered, ClientError> {
-    let RegisterOptions { dir, server, username, password, invite } = options;
+    let RegisterOptions { dir, server, username, password, invite, name } = options;
     let username = parse_name(&username)?;
     let password = Arc::new(password);
     let mut begun = Begun::begin(&dir, &password).await?;
-    let known = begun.unfinished.as_ref().map(|unfinished| unfinished.server.clone());
+    begun.free_of_reset()?;
+    let known = begun.known_server();
     let mut session = Session::open(&server, known.as_ref(), &questions).await?;
     let auth_key = password_key(&password, session.pin.server_id, &username).await?;
 
@@ -57,7 +58,7 @@ pub async fn register(
             return Err(explain(failed));
         }
     }
-    let open = begun.finish().await?;
+    let open = begun.finish(&name).await?;
     Ok(Registered {
         username,
         server: full,
@@ -67,7 +68,7 @@ pub async fn register(
 }
 
 /// Whether the interrupted attempt was this very registration.
-fn is_first(unfinished: &Unfinished, session: &Session, username: &Username) -> bool {
+pub(super) fn is_first(unfinished: &Unfinished, session: &Session, username: &Username) -> bool {
     let list = unfinished.list.list();
     unfinished.server.server_id == session.pin.server_id
         && unfinished.identity.username == *username
@@ -79,7 +80,7 @@ fn is_first(unfinished: &Unfinished, session: &Session, username: &Username) -> 
 /// What a first list names as its predecessor.
 const FIRST: ListHash = ListHash([0; 32]);
 
-fn first_device(session: &Session, username: &Username) -> Result<Unfinished, ClientError> {
+pub(super) fn first_device(session: &Session, username: &Username) -> Result<Unfinished, ClientError> {
     let now_ms = session.sound_time_ms(now_ms());
     let secret = AccountSecret::generate(&mut os_rng());
     let account = AccountId(random_id());
@@ -94,7 +95,7 @@ fn first_device(session: &Session, username: &Username) -> Result<Unfinished, Cl
         revocations: Vec::new(),
     };
     let list: SignedDeviceList = secret.sign_device_list(&list).map_err(bug)?;
-    Ok(Unfinished { identity, server: session.pin.clone(), list })
+    Ok(Unfinished { identity, server: session.pin.clone(), list, reset: false })
 }
 
 /// Whether it is sure that the server knows no account with these keys. A refusal now says nothing about an earlier

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use sotto_proto::{
     Address, KeyChain, VersionRange,
     chain::ChainError,
-    frame::{ClientFrame, ErrorCode, ErrorReply, Hello, PUSH, ServerFrame, Welcome},
+    frame::{Approved, ClientFrame, ErrorCode, ErrorReply, Hello, PUSH, ServerFrame, Welcome},
 };
 use tokio::time::timeout;
 
@@ -34,6 +34,12 @@ impl Failed {
             Self::Refused(reply) => Some(reply.code),
             Self::Unknown(_) => None,
         }
+    }
+}
+
+impl From<ClientError> for Failed {
+    fn from(error: ClientError) -> Self {
+        Self::Unknown(error)
     }
 }
 
@@ -87,6 +93,12 @@ impl Session {
         self.line.ask(frame).await
     }
 
+    /// Waits for word that the device which waits on this connection was added. The connection keeps itself alive, and ends
+    /// when the server is silent.
+    pub(super) async fn approved(&mut self) -> Result<Approved, Failed> {
+        self.line.approved().await
+    }
+
     /// 32 bytes exported from the TLS session, for login signatures.
     pub(super) fn exporter(&self) -> &[u8; 32] {
         &self.line.connection.exporter
@@ -112,6 +124,8 @@ impl Session {
 struct Line {
     connection: Connection,
     requests: u32,
+    /// Came before it was waited for.
+    approved: Option<Approved>,
 }
 
 impl Line {
@@ -126,6 +140,7 @@ impl Line {
                     return Err(Failed::Refused(reply));
                 }
                 frame if request == self.requests => return Ok(frame),
+                ServerFrame::Approved(approved) if request == PUSH => self.approved = Some(approved),
                 ServerFrame::Stopping => {
                     return Err(Failed::Unknown(ClientError::new(
                         ErrorKind::Unreachable,
@@ -133,6 +148,24 @@ impl Line {
                     )));
                 }
                 _ => {}
+            }
+        }
+    }
+
+    async fn approved(&mut self) -> Result<Approved, Failed> {
+        if let Some(approved) = self.approved.take() {
+            return Ok(approved);
+        }
+        loop {
+            let raw = self.connection.next().await.map_err(|end| Failed::Unknown(end.into()))?;
+            match ServerFrame::decode(raw.kind, &raw.payload) {
+                Ok(Some(ServerFrame::Approved(approved))) if raw.request == PUSH => return Ok(approved),
+                Ok(Some(ServerFrame::Error(reply))) if raw.request == PUSH => {
+                    return Err(Failed::Refused(reply));
+                }
+                // A newer server may push what this program does not know.
+                Ok(_) => {}
+                Err(error) => return Err(Failed::Unknown(newer(error))),
             }
         }
     }
@@ -150,7 +183,7 @@ impl Line {
 
 /// Connects; the server's chain leads to the key of the session, and holds the address's fingerprint if that has one.
 async fn contact(server: &Address) -> Result<(Line, KeyChain), ClientError> {
-    let mut line = Line { connection: Connection::open(server).await?, requests: 0 };
+    let mut line = Line { connection: Connection::open(server).await?, requests: 0, approved: None };
     let chain = match line.next().await? {
         (_, ServerFrame::Chain(chain)) => chain,
         (_, ServerFrame::Error(reply)) => return Err(server_error(&reply)),

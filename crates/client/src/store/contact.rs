@@ -37,11 +37,14 @@ pub struct ContactRecord {
     pub alarm: Option<String>,
     /// Envelopes that came under this name with another account key.
     pub impostors: u64,
+    /// Whether what they send is refused.
+    pub blocked: bool,
 }
 
-const COLUMNS: &str = "account, username, account_key, list, wanted, compared, changed, alarm, impostors";
+const COLUMNS: &str = "account, username, account_key, list, wanted, compared, changed, alarm, impostors,
+    EXISTS (SELECT 1 FROM block WHERE block.account = contact.account AND block.blocked = 1)";
 
-type Raw = ([u8; 16], String, [u8; 32], Vec<u8>, u64, bool, Option<Vec<u8>>, Option<String>, u64);
+type Raw = ([u8; 16], String, [u8; 32], Vec<u8>, u64, bool, Option<Vec<u8>>, Option<String>, u64, bool);
 
 fn raw(row: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
     Ok((
@@ -54,6 +57,7 @@ fn raw(row: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
         column(row, 6)?,
         column(row, 7)?,
         time(row, 8)?,
+        column(row, 9)?,
     ))
 }
 
@@ -62,7 +66,7 @@ fn parse_list(bytes: &[u8]) -> Result<SignedDeviceList, StoreError> {
 }
 
 fn record(raw: Raw) -> Result<ContactRecord, StoreError> {
-    let (account, username, account_key, list, wanted, compared, changed, alarm, impostors) = raw;
+    let (account, username, account_key, list, wanted, compared, changed, alarm, impostors, blocked) = raw;
     let username = Username::parse(&username).map_err(|error| StoreError::Damaged(error.to_string()))?;
     let changed = changed.as_deref().map(parse_list).transpose()?;
     let state = match (&changed, compared) {
@@ -80,6 +84,7 @@ fn record(raw: Raw) -> Result<ContactRecord, StoreError> {
         changed,
         alarm,
         impostors,
+        blocked,
     })
 }
 

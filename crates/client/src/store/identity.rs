@@ -54,13 +54,13 @@ pub struct Cursor {
 }
 
 impl Tx<'_> {
-    fn meta(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    pub(super) fn meta(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         self.one("SELECT value FROM meta WHERE name = ?1", params![name], |row| {
             column::<Vec<u8>>(row, 0).map(Zeroizing::new)
         })
     }
 
-    fn set_meta(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn set_meta(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
         self.run(
             "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
             params![name, value],
@@ -128,7 +128,7 @@ impl Tx<'_> {
 
     /// Forgets a registration that the server never confirmed, and everything that hangs on it.
     pub fn forget_unregistered(&self) -> Result<(), StoreError> {
-        self.run("DELETE FROM meta WHERE name IN ('identity', 'server')", [])?;
+        self.run("DELETE FROM meta WHERE name IN ('identity', 'server', 'waiting device', 'reset')", [])?;
         self.run("DELETE FROM credential", [])?;
         self.run("DELETE FROM contact", [])?;
         self.run("DELETE FROM prekey", [])?;

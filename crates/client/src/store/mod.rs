@@ -1,6 +1,7 @@
 //! The local store: SQLite with SQLCipher, one file a profile, changed only in transactions. The core works on a
 //! [`Tx`]; what the core decides is on disk before anything it wants sent leaves.
 
+mod account;
 mod contact;
 mod fate;
 mod history;
@@ -17,6 +18,7 @@ use sotto_proto::wire::WireError;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub use account::{BlockRecord, PasswordChange, WaitingDevice, WrapId};
 pub use contact::{ContactRecord, PinState};
 pub use fate::CopyFate;
 pub use history::{NewMessage, StoredMessage};

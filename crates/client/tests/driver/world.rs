@@ -36,6 +36,8 @@ pub(crate) struct Answers {
     pub(crate) pinned: Mutex<Vec<ServerIdentity>>,
     pub(crate) asked: Mutex<Vec<ServerIdentity>>,
     pub(crate) trusts: Option<bool>,
+    /// Where the code goes that a waiting device shows.
+    pub(crate) code: Option<tokio::sync::mpsc::UnboundedSender<String>>,
 }
 
 impl Questions for Answers {
@@ -46,6 +48,10 @@ impl Questions for Answers {
     fn trust(&self, server: &ServerIdentity) -> Result<bool, ClientError> {
         self.asked.lock().unwrap().push(server.clone());
         self.trusts.ok_or_else(|| ClientError::new(ErrorKind::Configuration, "nobody is there"))
+    }
+
+    fn waiting(&self, code: &str) {
+        self.code.as_ref().expect("nobody expects a code").send(code.to_owned()).unwrap();
     }
 }
 
@@ -73,6 +79,7 @@ impl World {
             username: name.to_owned(),
             password: secret(PASSWORD),
             invite: None,
+            name: profile.to_owned(),
         }
     }
 
@@ -83,6 +90,7 @@ impl World {
             username: name.to_owned(),
             password: secret(PASSWORD),
             recovery: phrase.map(secret),
+            name: profile.to_owned(),
         }
     }
 

@@ -4,8 +4,8 @@
 use sotto_client::{
     api::Fate,
     store::{
-        ClaimedIdentity, Copy, CopyFate, Cursor, Identity, LocalStore, NewEntry, NewMessage, PrekeySlot,
-        SentBody, ServerPin, StoreError, Tx, WantedBody,
+        BlockRecord, ClaimedIdentity, Copy, CopyFate, Cursor, Identity, LocalStore, NewEntry, NewMessage,
+        PasswordChange, PrekeySlot, SentBody, ServerPin, StoreError, Tx, WantedBody, WrapId,
     },
 };
 use sotto_crypto::{AccountSecret, DeviceSecret, PeerSessions};
@@ -114,6 +114,13 @@ fn people(tx: &Tx<'_>) -> Result<(), StoreError> {
         number: 1,
     })?;
     tx.set_auth_key(&ServerId([6; 32]), &AuthKey([0x0a; 32]))?;
+    tx.set_block(&BlockRecord { account: contact(), blocked: true, clock_ms: NOW_MS })?;
+    tx.set_device_name(&DeviceId([0x11; 16]), "laptop", NOW_MS)?;
+    tx.begin_password_change(&PasswordChange {
+        old: AuthKey([0x0a; 32]),
+        new: AuthKey([0x0c; 32]),
+        wrap: WrapId([0x0d; 8]),
+    })?;
     tx.set_cursor(&Cursor { incarnation: Incarnation([8; 16]), number: QueueNumber(42) })?;
     tx.pin(&own, true)?;
     tx.pin(&theirs, false)?;

@@ -53,7 +53,7 @@ pub enum InviteEnd {
     Cancelled,
     /// Not all have answered in time.
     TimedOut,
-    /// This user's connection ended.
+    /// This user is no longer there.
     Gone(String),
     /// Another device of this account has answered.
     Elsewhere,

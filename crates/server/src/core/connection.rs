@@ -4,8 +4,10 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use sotto_proto::{
     AccountId, DeviceId, DeviceKey, Username,
-    frame::{ClientFrame, MailboxState},
+    frame::{ClientFrame, MailboxState, ResetState},
 };
+
+use sotto_store::Day;
 
 use super::{
     io::{ConnectionId, Operation},
@@ -57,6 +59,8 @@ pub(super) struct Session {
     pub(super) mailbox: MailboxState,
     /// The sweep after which `mailbox.lost_through` was read.
     pub(super) sweep: u64,
+    /// The day that stands in the store as that of the last sign-in.
+    pub(super) seen: Day,
 }
 
 /// A connection's state.
@@ -75,6 +79,10 @@ pub(super) struct Connection {
     pub(super) blocked: bool,
     /// Bytes of pushes that the peer has not taken yet.
     pub(super) unwritten: usize,
+    /// The device that waits on it to be approved.
+    pub(super) pending: Option<DeviceId>,
+    /// How a reset of the account stands, if the peer took too little to be told yet.
+    pub(super) owed_reset: Option<ResetState>,
     /// Requests that have no answer yet.
     pub(super) unanswered: usize,
     /// The Bye that is answered when no other request is left to be.
@@ -94,9 +102,17 @@ impl Connection {
             queue: VecDeque::new(),
             blocked: false,
             unwritten: 0,
+            pending: None,
+            owed_reset: None,
             unanswered: 0,
             leaving: None,
         }
+    }
+
+    /// The account that has proven itself or signed in.
+    pub(super) fn account(&self) -> Option<AccountId> {
+        let session = self.session.as_ref().map(|session| session.account);
+        session.or(self.proven.map(|(account, _)| account))
     }
 
     /// Whether any login succeeded.

@@ -7,7 +7,8 @@ use sotto_proto::{
 };
 
 use super::{
-    Core, OnlineDevice, Refused, Roster, StoreCall, connection::Ticket, register::parse_name, step::Step,
+    Core, OnlineDevice, Refused, Roster, StoreCall, connection::Ticket, live::texts, register::parse_name,
+    step::Step,
 };
 
 impl Core {
@@ -34,8 +35,12 @@ impl Core {
         self.answer(ticket, &ServerFrame::Users(Users { users, more }), action);
     }
 
-    fn presence(&self, account: &AccountId) -> Presence {
-        if self.interactive.contains_key(account) { Presence::Available } else { Presence::Offline }
+    pub(super) fn presence(&self, account: &AccountId) -> Presence {
+        match self.chats.of(account).filter(|chat| chat.started()) {
+            Some(chat) => Presence::Busy(texts(&chat.others(account))),
+            None if self.interactive.contains_key(account) => Presence::Available,
+            None => Presence::Offline,
+        }
     }
 
     pub(super) fn roster(&self) -> Roster {
@@ -51,6 +56,12 @@ impl Core {
                 })
             })
             .collect();
-        Roster { connections: self.connections.len(), devices }
+        let busy = self
+            .chats
+            .started()
+            .flat_map(|chat| chat.members.iter().map(move |member| (chat, member)))
+            .map(|(chat, member)| (member.name.to_string(), texts(&chat.others(&member.account))))
+            .collect();
+        Roster { connections: self.connections.len(), devices, busy }
     }
 }

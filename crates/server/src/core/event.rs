@@ -1,4 +1,4 @@
-//! What the log says: metadata only. No event has a place for content, keys or ids.
+//! What the log says: metadata only. No event has a place for content, keys, ids, or the recipient of a message.
 
 use std::{borrow::Cow, fmt, net::SocketAddr};
 
@@ -64,6 +64,22 @@ pub enum Event {
         /// Why.
         reason: Cow<'static, str>,
     },
+    /// The operator changed an account.
+    Operator {
+        /// Whose.
+        name: Username,
+        /// What was done.
+        action: &'static str,
+    },
+    /// Something happened to an account that no request of its own devices asked for.
+    Device {
+        /// Whose.
+        name: Username,
+        /// What happened.
+        action: &'static str,
+    },
+    /// An invitation or a live chat ended: whose, why, and who is free again.
+    LiveChat(String),
     /// Rows past their time were removed.
     Expired {
         /// How many.
@@ -92,7 +108,11 @@ impl Event {
             | Self::Disconnected { peer }
             | Self::Request { peer, .. }
             | Self::Refused { peer, .. } => Some(*peer),
-            Self::Expired { .. } | Self::Trouble(_) => None,
+            Self::Operator { .. }
+            | Self::Device { .. }
+            | Self::LiveChat(_)
+            | Self::Expired { .. }
+            | Self::Trouble(_) => None,
         }
     }
 }
@@ -112,8 +132,10 @@ impl fmt::Display for Event {
                 write!(f, "{request} ({size} bytes): {action}")
             }
             Self::Refused { peer, reason } => write!(f, "{peer} refused: {reason}"),
+            Self::Operator { name, action } => write!(f, "operator: {action} [ {name} ]"),
+            Self::Device { name, action } => write!(f, "[ {name} ] {action}"),
             Self::Expired { rows } => write!(f, "{rows} rows past their time removed"),
-            Self::Trouble(what) => f.write_str(what),
+            Self::LiveChat(what) | Self::Trouble(what) => f.write_str(what),
         }
     }
 }

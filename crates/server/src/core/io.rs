@@ -3,16 +3,16 @@
 use std::net::SocketAddr;
 
 use sotto_proto::{
-    AccountId, DeviceId, DeviceKey, FateTag, QueueNumber, Username,
+    AccountId, DeviceId, DeviceKey, FateTag, QueueNumber, SignedDeviceList, Username,
     frame::{AuthKey, ClientFrame, FateState, MailboxState, Submitted},
     prekey::{PrekeyBundle, PrekeyCounts, PrekeyUpload},
 };
 use sotto_store::{
-    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, NewAccount, ReplaceOutcome, StoreError,
-    Submission, SubmissionKey,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, Invite, InviteHash, NewAccount,
+    ReplaceOutcome, StoreError, Submission, SubmissionKey,
 };
 
-use super::{config::CoreConfig, event::Event, operator::Roster};
+use super::{config::CoreConfig, event::Event, operator::Roster, orders::Order};
 
 /// A connection, counted up from the start of the program, never re-used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +102,13 @@ pub enum Input {
         /// The answer carries the same number.
         question: Question,
     },
+    /// The operator wants something done to an account.
+    Order {
+        /// The answer carries the same number.
+        question: Question,
+        /// What.
+        order: Order,
+    },
     /// The operator changed the limits.
     Reload(CoreConfig),
     /// The program is to end.
@@ -158,6 +165,13 @@ pub enum Output {
         /// Who is there.
         roster: Roster,
     },
+    /// The operator's answer to an order: done, or why not.
+    Ordered {
+        /// To which.
+        question: Question,
+        /// What came of it.
+        result: Result<(), String>,
+    },
     /// The store failed, so nothing can be promised any more: say so and end.
     Failed(String),
 }
@@ -192,6 +206,19 @@ pub enum StoreCall {
         /// The new one.
         new: AccountRecord,
     },
+    /// `reset_account`
+    ResetAccount {
+        /// The record it takes the place of.
+        expected: AccountRecord,
+        /// The new identity.
+        list: SignedDeviceList,
+        /// The server's clock, Unix milliseconds.
+        now_ms: u64,
+    },
+    /// `remove_account`
+    RemoveAccount(AccountId),
+    /// `invite`
+    Invite(InviteHash),
     /// `names`
     Names {
         /// Only names after this one.
@@ -235,8 +262,12 @@ pub enum StoreReply {
     Created(CreateOutcome),
     /// To `AccountByName` and `Account`.
     Account(Option<AccountRecord>),
-    /// To `ReplaceAccount`.
+    /// To `ReplaceAccount` and `ResetAccount`.
     Replaced(ReplaceOutcome),
+    /// To `RemoveAccount`.
+    Removed(bool),
+    /// To `Invite`.
+    Invite(Option<Invite>),
     /// To `Names`.
     Names(Vec<(Username, AccountId)>),
     /// To `PutPrekeys` and `PrekeyCounts`.

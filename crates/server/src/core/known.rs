@@ -36,6 +36,11 @@ impl Known {
         self.list.list().number
     }
 
+    /// Whether what that account sends is refused.
+    pub(super) fn blocks(&self, account: &AccountId) -> bool {
+        self.record.blocked.binary_search(account).is_ok()
+    }
+
     pub(super) fn has_device(&self, device: &DeviceId) -> bool {
         self.list.list().device(device).is_some()
     }
@@ -52,6 +57,8 @@ struct Generation {
 pub(super) struct KnownAccounts {
     young: Generation,
     old: Generation,
+    /// How many accounts were forgotten because they are no more.
+    forgotten: u64,
 }
 
 impl KnownAccounts {
@@ -80,6 +87,20 @@ impl KnownAccounts {
                 known
             }
         }
+    }
+
+    /// The account is no more. Answers to look-ups that began before this must not be taken in.
+    pub(super) fn forget(&mut self, account: &AccountId) {
+        self.forgotten += 1;
+        for generation in [&mut self.young, &mut self.old] {
+            generation.accounts.remove(account);
+            generation.names.retain(|_, known| known != account);
+        }
+    }
+
+    /// Rises with each account that is forgotten.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     fn keep(&mut self, known: Arc<Known>) {

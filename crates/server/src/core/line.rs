@@ -62,11 +62,9 @@ impl Core {
                     }
                 }
                 for wanted in missing {
-                    let call = match &wanted {
-                        AccountRef::Name(name) => StoreCall::AccountByName(name.clone()),
-                        AccountRef::Id(account) => StoreCall::Account(*account),
-                    };
-                    let operation = self.call(Step::Find { connection: id, wanted }, call);
+                    let call = look_up(&wanted);
+                    let forgotten = self.known.forgotten();
+                    let operation = self.call(Step::Find { connection: id, wanted, forgotten }, call);
                     let head = self.connections.get_mut(&id).and_then(|state| state.queue.front_mut());
                     if let Some(head) = head {
                         head.fetching.push(operation);
@@ -102,14 +100,20 @@ impl Core {
                 self.leave(ticket);
                 Ok(())
             }
-            ClientFrame::Register(register) => self.register(now_ms, ticket, register),
+            ClientFrame::Register(register) => self.register(now_ms, ticket, register, &found),
             ClientFrame::PasswordLogin(login) => self.password_login(now_ms, ticket, login, &found),
             ClientFrame::AccountLogin(login) => self.account_login(ticket, &login, &found),
-            ClientFrame::DeviceLogin(login) => self.device_login(ticket, &login, &found),
+            ClientFrame::DeviceLogin(login) => self.device_login(now_ms, ticket, &login, &found),
             ClientFrame::SetPassword(set) => self.set_password(now_ms, ticket, set, &found),
             ClientFrame::LookupLists(lookup) => self.lookup_lists(ticket, &lookup, &found),
             ClientFrame::ReplaceList(replace) => self.replace_list(now_ms, ticket, &replace, &found),
             ClientFrame::PublishKeys(publish) => self.publish_keys(now_ms, ticket, publish),
+            ClientFrame::RequestDevice(request) => self.request_device(now_ms, ticket, &request, &found),
+            ClientFrame::ListPending => self.list_pending(ticket),
+            ClientFrame::DropPending(drop) => self.drop_pending(ticket, &drop, &found),
+            ClientFrame::Block(block) => self.set_blocked(now_ms, ticket, block, &found),
+            ClientFrame::ResetAccount(reset) => self.reset_account(now_ms, ticket, &reset, &found),
+            ClientFrame::RefuseReset => self.refuse_reset(now_ms, ticket, &found),
             ClientFrame::ClaimBundles(claim) => self.claim_bundles(now_ms, ticket, claim, &found),
             ClientFrame::ListUsers(list) => self.list_users(ticket, &list),
             ClientFrame::Attach(attach) => self.attach(ticket, &attach),
@@ -117,6 +121,12 @@ impl Core {
             ClientFrame::QueryFates(query) => self.query_fates(ticket, query),
             ClientFrame::QuerySubmission(query) => self.query_submission(ticket, &query),
             ClientFrame::Submit(submit) => self.submit(now_ms, ticket, submit, attempts, &found),
+            ClientFrame::SetInteractive(set) => self.set_interactive(now_ms, ticket, set),
+            ClientFrame::Invite(invite) => self.invite(now_ms, ticket, &invite, &found),
+            ClientFrame::Accept(accept) => self.accept(now_ms, ticket, accept),
+            ClientFrame::Deny(deny) => self.deny(now_ms, ticket, deny),
+            ClientFrame::Cancel(cancel) => self.cancel(now_ms, ticket, cancel),
+            ClientFrame::Quit(quit) => self.quit(ticket, quit),
         };
         if let Err(refused) = result {
             self.refuse(ticket, refused);
@@ -160,9 +170,21 @@ impl Core {
         &mut self,
         now_ms: u64,
         operation: Operation,
-        (id, wanted): (ConnectionId, AccountRef),
+        (id, wanted, forgotten): (ConnectionId, AccountRef, u64),
         result: Result<StoreReply, StoreError>,
     ) {
+        if forgotten != self.known.forgotten() && matches!(result, Ok(StoreReply::Account(Some(_)))) {
+            // The answer may be older than the end of the account.
+            let call = look_up(&wanted);
+            let forgotten = self.known.forgotten();
+            let again = self.call(Step::Find { connection: id, wanted, forgotten }, call);
+            let queue = self.connections.get_mut(&id).map(|connection| &mut connection.queue);
+            let mut fetching = queue.into_iter().flatten().flat_map(|queued| &mut queued.fetching);
+            if let Some(place) = fetching.find(|fetching| **fetching == operation) {
+                *place = again;
+            }
+            return;
+        }
         let known = match result {
             Ok(StoreReply::Account(None)) => Ok(None),
             Ok(StoreReply::Account(Some(record))) => match Known::new(record) {
@@ -203,6 +225,14 @@ impl Core {
     }
 }
 
+/// How the store is asked for an account.
+pub(super) fn look_up(wanted: &AccountRef) -> StoreCall {
+    match wanted {
+        AccountRef::Name(name) => StoreCall::AccountByName(name.clone()),
+        AccountRef::Id(account) => StoreCall::Account(*account),
+    }
+}
+
 /// The accounts that a request's start looks at.
 fn accounts_named(frame: &ClientFrame, own: Option<AccountId>) -> Vec<AccountRef> {
     let by_name = |text: &str| sotto_proto::Username::parse(text).ok().map(AccountRef::Name);
@@ -210,9 +240,14 @@ fn accounts_named(frame: &ClientFrame, own: Option<AccountId>) -> Vec<AccountRef
         ClientFrame::PasswordLogin(login) => by_name(&login.username).into_iter().collect(),
         ClientFrame::AccountLogin(login) => by_name(&login.username).into_iter().collect(),
         ClientFrame::DeviceLogin(login) => vec![AccountRef::Id(login.account)],
-        ClientFrame::SetPassword(_) | ClientFrame::ReplaceList(_) => {
-            own.map(AccountRef::Id).into_iter().collect()
-        }
+        ClientFrame::Register(register) => by_name(&register.username).into_iter().collect(),
+        ClientFrame::SetPassword(_)
+        | ClientFrame::ReplaceList(_)
+        | ClientFrame::RequestDevice(_)
+        | ClientFrame::DropPending(_)
+        | ClientFrame::Block(_)
+        | ClientFrame::ResetAccount(_)
+        | ClientFrame::RefuseReset => own.map(AccountRef::Id).into_iter().collect(),
         // Without a login nothing is looked up; more than the limit is refused without looking.
         _ if own.is_none() => Vec::new(),
         ClientFrame::ClaimBundles(claim) => vec![AccountRef::Id(claim.account)],
@@ -221,6 +256,9 @@ fn accounts_named(frame: &ClientFrame, own: Option<AccountId>) -> Vec<AccountRef
         {
             let names = lookup.names.iter().filter_map(|name| by_name(name));
             names.chain(lookup.accounts.iter().copied().map(AccountRef::Id)).collect()
+        }
+        ClientFrame::Invite(invite) if invite.users.len() <= limits::MAX_INVITED => {
+            invite.users.iter().filter_map(|name| by_name(name)).collect()
         }
         ClientFrame::Submit(submit) if submit.lists.len() <= limits::MAX_LISTS => {
             submit.lists.iter().map(|used| AccountRef::Id(used.account)).collect()

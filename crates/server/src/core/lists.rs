@@ -54,9 +54,7 @@ impl Core {
         let proven = self.connections.get(&ticket.connection).and_then(|connection| connection.proven);
         let (account, _) = proven
             .ok_or((ErrorCode::LOGIN_NEEDED, "a login by password or account key comes first".into()))?;
-        let known = found
-            .find(&mut self.known, &AccountRef::Id(account))
-            .ok_or((ErrorCode::UNKNOWN_USER, "this server has no such account".into()))?;
+        let known = self.own(found, account)?;
         if known.list.as_bytes() == replace.list.as_slice() {
             self.answer(ticket, &ServerFrame::Done, "the same device list again");
             return Ok(());
@@ -89,11 +87,14 @@ impl Core {
             ReplaceOutcome::Replaced(revision) => {
                 let record = AccountRecord { revision, ..with_list(&known.record, list) };
                 self.remember(record);
-                self.close_removed(known, list);
                 None
             }
             ReplaceOutcome::Conflict(newest) => {
-                self.remember(newest);
+                let newest = self.remember(*newest);
+                // Only something else in the record changed: the list follows as it did.
+                if let Some(newest) = newest.filter(|newest| newest.hash == known.hash) {
+                    return self.call_replace(source, newest, list.clone());
+                }
                 Some((ErrorCode::CONFLICT, "the device list changed meanwhile; merge with it".into()))
             }
             ReplaceOutcome::Unknown => {
@@ -103,6 +104,7 @@ impl Core {
                 Some((ErrorCode::COLLISION, "the new device's id is in use; make another".into()))
             }
         };
+        let replaced = refused.is_none();
         match (source, refused) {
             (ListSource::Request(ticket), None) => {
                 let devices = list.list().devices.len();
@@ -121,6 +123,10 @@ impl Core {
                 );
             }
             (_, Some(refused)) => self.refuse(ticket, refused),
+        }
+        if replaced {
+            self.approve_waiting(known, list);
+            self.close_removed(known, list);
         }
         self.unblock(now_ms, ticket.connection);
     }

@@ -6,16 +6,19 @@ use sotto_proto::{
     Username,
     frame::{
         AccountIn, AccountLogin, DeviceIn, DeviceLogin, ErrorCode, MailboxState, PUSH, PasswordLogin,
-        ServerFrame,
+        ResetState, ServerFrame,
     },
     limits,
     login::{account_login, device_login},
     prekey::PrekeyCounts,
 };
 
+use sotto_store::Day;
+
 use super::{
     Core, Event, Found, Job, Output, Refused, SendClass, StoreCall,
     connection::{Proof, Session, Ticket},
+    edit::{Edit, Editor},
     known::{AccountRef, Known},
     register::parse_name,
     source::source,
@@ -78,13 +81,20 @@ impl Core {
         name: &Username,
         known: Option<Arc<Known>>,
     ) {
-        if let Some(known) = known {
+        // It may have been changed while it was checked.
+        if let Some(known) = known.filter(|known| self.same_password(known)) {
             self.right_password(ticket, name);
             self.account_proven(ticket, &known, Proof::Password);
         } else {
             self.refuse(ticket, (ErrorCode::BAD_CREDENTIALS, BAD_CREDENTIALS.into()));
         }
         self.unblock(now_ms, ticket.connection);
+    }
+
+    /// Whether an account still has the password it had in an earlier record.
+    pub(super) fn same_password(&mut self, earlier: &Known) -> bool {
+        let now = self.known.find(&AccountRef::Id(earlier.record.account));
+        now.is_none_or(|now| now.record.password_hash == earlier.record.password_hash)
     }
 
     pub(super) fn account_login(
@@ -105,6 +115,8 @@ impl Core {
     }
 
     fn account_proven(&mut self, ticket: Ticket, known: &Arc<Known>, proof: Proof) {
+        // It may have changed while the password was checked.
+        let known = &self.known.find(&AccountRef::Id(known.record.account)).unwrap_or(Arc::clone(known));
         if known.record.disabled {
             return self.refuse(ticket, disabled());
         }
@@ -132,6 +144,7 @@ impl Core {
 
     pub(super) fn device_login(
         &mut self,
+        now_ms: u64,
         ticket: Ticket,
         login: &DeviceLogin,
         found: &Found<'_>,
@@ -170,9 +183,12 @@ impl Core {
                 lost_through: sotto_proto::QueueNumber(0),
             },
             sweep: self.sweep.epoch(),
+            seen: Day::of(now_ms),
         });
         self.block(ticket.connection);
-        self.call(Step::SignInMailbox { ticket, session, known }, StoreCall::Mailbox(login.device));
+        let forgotten = self.known.forgotten();
+        let step = Step::SignInMailbox { ticket, session, known, forgotten };
+        self.call(step, StoreCall::Mailbox(login.device));
         Ok(())
     }
 
@@ -181,14 +197,14 @@ impl Core {
         now_ms: u64,
         ticket: Ticket,
         session: Box<Session>,
-        known: Arc<Known>,
+        (known, forgotten): (Arc<Known>, u64),
         mailbox: Option<MailboxState>,
     ) {
         let Some(mailbox) = mailbox else {
             return self.device_removed(now_ms, ticket);
         };
         let call = StoreCall::PrekeyCounts(session.device);
-        self.call(Step::SignInPrekeys { ticket, session, known, mailbox }, call);
+        self.call(Step::SignInPrekeys { ticket, session, known, mailbox, forgotten }, call);
     }
 
     /// The device was removed while it signed in.
@@ -201,25 +217,38 @@ impl Core {
         &mut self,
         now_ms: u64,
         ticket: Ticket,
-        mut session: Session,
-        known: Arc<Known>,
-        mailbox: MailboxState,
+        (mut session, mailbox): (Session, MailboxState),
+        (known, forgotten): (Arc<Known>, u64),
         prekeys: PrekeyCounts,
     ) {
         // The list may have been replaced meanwhile, and who closes a removed device's connection did not see this one.
-        let known = self.known.find(&AccountRef::Id(session.account)).unwrap_or(known);
+        let known = match self.known.find(&AccountRef::Id(session.account)) {
+            Some(known) => known,
+            None if forgotten == self.known.forgotten() => known,
+            None => {
+                // It may be this account that is no more: who comes again hears so.
+                let message = "an account was removed meanwhile; sign in again";
+                self.refuse(ticket, (ErrorCode::BUSY, message.into()));
+                return self.unblock(now_ms, ticket.connection);
+            }
+        };
         if !known.has_device(&session.device) {
             return self.device_removed(now_ms, ticket);
+        }
+        if known.record.disabled {
+            self.refuse(ticket, disabled());
+            return self.unblock(now_ms, ticket.connection);
         }
         let Some(connection) = self.connections.get_mut(&ticket.connection) else { return };
         let peer = connection.peer;
         session.mailbox = mailbox;
         let name = session.name.clone();
-        if session.interactive {
-            *self.interactive.entry(session.account).or_insert(0) += 1;
-        }
-        let device = session.device;
+        let (account, device, interactive) = (session.account, session.device, session.interactive);
         connection.session = Some(session);
+        if interactive {
+            // Before the other one goes: an invitation that only it could answer passes to this one.
+            self.person_came(ticket.connection, account);
+        }
         if let Some(other) = self.devices.insert(device, ticket.connection) {
             self.send(other, PUSH, &ServerFrame::Replaced, SendClass::Notice);
             self.close(other);
@@ -228,10 +257,16 @@ impl Core {
         let device_in = DeviceIn { list_number: known.number(), list_hash: known.hash, mailbox, prekeys };
         self.log(Event::Online { peer, name });
         self.answer(ticket, &ServerFrame::DeviceIn(device_in), "device signed in");
+        if let Some(reset) = &known.record.reset {
+            self.owe_reset(ticket.connection, ResetState::Pending(reset.due_ms));
+        }
+        self.tell_waiting(ticket.connection, &account);
+        self.tell_invitation(now_ms, ticket.connection, account);
+        self.edit(now_ms, Editor::Server, known, Edit::Seen(Day::of(now_ms)));
         self.unblock(now_ms, ticket.connection);
     }
 }
 
-fn disabled() -> Refused {
+pub(super) fn disabled() -> Refused {
     (ErrorCode::DISABLED, "the operator of this server disabled the account".into())
 }

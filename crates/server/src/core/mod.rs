@@ -11,21 +11,27 @@
 
 mod answer;
 mod bucket;
+mod chats;
 mod config;
 mod connection;
 mod directory;
+mod edit;
 mod event;
 mod io;
 mod known;
 mod line;
 mod lists;
+mod live;
 mod login;
 mod opening;
 mod operator;
+mod orders;
 mod password;
+mod pending;
 mod prekeys;
 mod reader;
 mod register;
+mod reset;
 mod source;
 mod step;
 mod submit;
@@ -37,16 +43,16 @@ mod waiting;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use sotto_proto::{
     AccountId, DeviceId, KeyChain, ServerId,
-    frame::{ErrorCode, ErrorReply, PUSH, ServerFrame},
+    frame::{ChatEnd, ErrorCode, ErrorReply, PUSH, ServerFrame},
 };
-use sotto_store::{AccountRecord, StoreError};
+use sotto_store::{AccountRecord, Day, StoreError};
 
 pub use config::CoreConfig;
 pub use event::{Event, Level};
@@ -54,11 +60,14 @@ pub use io::{
     ConnectionId, Input, Job, Operation, Output, Question, SendClass, StoreCall, StoreReply, WorkResult,
 };
 pub use operator::{OnlineDevice, Roster};
+pub use orders::Order;
 
 use bucket::Buckets;
+use chats::Chats;
 use connection::{Connection, Session, Ticket};
 use known::{Known, KnownAccounts};
 use line::Found;
+use pending::Pending;
 use step::{Step, Toil};
 use sweep::Sweep;
 use tries::Tries;
@@ -89,8 +98,9 @@ pub struct Core {
     connections: BTreeMap<ConnectionId, Connection>,
     /// Where each signed-in device is.
     devices: HashMap<DeviceId, ConnectionId>,
-    /// How many interactive devices of each account are there.
-    interactive: HashMap<AccountId, u32>,
+    /// Where the interactive devices of each account are.
+    interactive: HashMap<AccountId, BTreeSet<ConnectionId>>,
+    chats: Chats,
     /// Connections without a login, oldest first; holds some that have signed in since.
     logins_due: VecDeque<(u64, ConnectionId)>,
     known: KnownAccounts,
@@ -102,9 +112,13 @@ pub struct Core {
     tries: Tries,
     claims: Buckets<AccountId>,
     registrations: Buckets<IpAddr>,
+    invitations: Buckets<AccountId>,
     waiting: Waiting,
+    pending: Pending,
     sweep: Sweep,
     stopping: bool,
+    /// The time of the input that is being handled.
+    now_ms: u64,
 }
 
 impl Core {
@@ -126,6 +140,7 @@ impl Core {
             connections: BTreeMap::new(),
             devices: HashMap::new(),
             interactive: HashMap::new(),
+            chats: Chats::default(),
             logins_due: VecDeque::new(),
             known: KnownAccounts::default(),
             steps: HashMap::new(),
@@ -135,14 +150,18 @@ impl Core {
             tries: Tries::new(),
             claims,
             registrations,
+            invitations: Buckets::new(live::INVITE_BURST, live::INVITE_REFILL_MS),
             waiting: Waiting::default(),
+            pending: Pending::default(),
             sweep: Sweep::new(),
             stopping: false,
+            now_ms: 0,
         })
     }
 
     /// Takes in what happened at `now_ms`, the server's clock in Unix milliseconds. Drain the outputs afterwards.
     pub fn handle(&mut self, now_ms: u64, input: Input) {
+        self.now_ms = now_ms;
         match input {
             Input::Connected { connection, peer, challenge, exporter } => {
                 self.connected(now_ms, connection, Connection::new(peer, challenge, exporter));
@@ -165,6 +184,7 @@ impl Core {
                 let roster = self.roster();
                 self.outputs.push_back(Output::Operator { question, roster });
             }
+            Input::Order { question, order } => self.order(question, order),
             Input::Reload(config) => self.reload(config),
             Input::Stop => self.stop(),
             Input::Tick => self.tick(now_ms),
@@ -179,7 +199,7 @@ impl Core {
     /// When the next [`Input::Tick`] is wanted, Unix milliseconds.
     pub fn wake_at_ms(&self) -> u64 {
         let login = self.logins_due.front().map_or(u64::MAX, |(due_ms, _)| *due_ms);
-        login.min(self.sweep.next_ms())
+        login.min(self.sweep.next_ms()).min(self.chats.next_ms())
     }
 
     /// Whether nothing is under way in the store or with the workers.
@@ -241,8 +261,8 @@ impl Core {
     fn stored(&mut self, now_ms: u64, operation: Operation, result: Result<StoreReply, StoreError>) {
         let Some(step) = self.steps.remove(&operation) else { return };
         let step = match step {
-            Step::Find { connection, wanted } => {
-                return self.account_found(now_ms, operation, (connection, wanted), result);
+            Step::Find { connection, wanted, forgotten } => {
+                return self.account_found(now_ms, operation, (connection, wanted, forgotten), result);
             }
             step => step,
         };
@@ -254,17 +274,35 @@ impl Core {
             (Step::Register { ticket, name }, StoreReply::Created(outcome)) => {
                 self.registered(now_ms, ticket, &name, outcome);
             }
-            (Step::SetPassword { ticket, new, attempts }, StoreReply::Replaced(outcome)) => {
-                self.password_set(now_ms, ticket, *new, attempts, outcome);
+            (Step::Invite { ticket, registering }, StoreReply::Invite(invite)) => {
+                self.invite_found(now_ms, ticket, *registering, invite);
+            }
+            (Step::Edit(editing), StoreReply::Replaced(outcome)) => {
+                self.edit_stored(now_ms, *editing, outcome);
+            }
+            (Step::Note { day, forgotten }, StoreReply::Account(record)) => {
+                self.noted(now_ms, (day, forgotten), record);
+            }
+            (Step::Order { question, order, forgotten }, StoreReply::Account(record)) => {
+                self.order_found(now_ms, (question, order, forgotten), record);
+            }
+            (Step::Remove { question, known }, StoreReply::Removed(was)) => {
+                self.removed(question, &known, was);
+            }
+            (Step::Reset { asker, known, list }, StoreReply::Replaced(outcome)) => {
+                self.reset_stored(now_ms, asker, &known, *list, outcome);
             }
             (Step::ReplaceList { source, known, list }, StoreReply::Replaced(outcome)) => {
                 self.list_replaced(now_ms, source, &known, &list, outcome);
             }
-            (Step::SignInMailbox { ticket, session, known }, StoreReply::Mailbox(mailbox)) => {
-                self.sign_in_mailbox(now_ms, ticket, session, known, mailbox);
+            (Step::SignInMailbox { ticket, session, known, forgotten }, StoreReply::Mailbox(mailbox)) => {
+                self.sign_in_mailbox(now_ms, ticket, session, (known, forgotten), mailbox);
             }
-            (Step::SignInPrekeys { ticket, session, known, mailbox }, StoreReply::PrekeyCounts(counts)) => {
-                self.signed_in(now_ms, ticket, *session, known, mailbox, counts);
+            (
+                Step::SignInPrekeys { ticket, session, known, mailbox, forgotten },
+                StoreReply::PrekeyCounts(counts),
+            ) => {
+                self.signed_in(now_ms, ticket, (*session, mailbox), (known, forgotten), counts);
             }
             (Step::Publish { ticket }, StoreReply::PrekeyCounts(counts)) => {
                 self.published(ticket, counts);
@@ -322,6 +360,11 @@ impl Core {
                 self.reader_failed(now_ms, connection, &error);
             }
             Step::Expire => self.sweep.finished(now_ms, 0),
+            Step::Edit(editing) => self.edit_failed(&editing, &error),
+            Step::Order { question, .. } | Step::Remove { question, .. } => {
+                self.order_failed(question, &error);
+            }
+            Step::Reset { asker, .. } => self.reset_failed(asker, &error),
             _ => {}
         }
         self.store_refused(ticket, error);
@@ -354,8 +397,8 @@ impl Core {
         self.hashing -= usize::from(toil.hashes());
         let ticket = toil.ticket();
         match (toil, result) {
-            (Toil::Register { ticket, name, list }, WorkResult::Hashed(hash)) => {
-                self.register_hashed(now_ms, ticket, name, *list, hash);
+            (Toil::Register { ticket, name, list, invite }, WorkResult::Hashed(hash)) => {
+                self.register_hashed(now_ms, ticket, name, (*list, invite), hash);
             }
             (Toil::PasswordLogin { ticket, name, known }, WorkResult::Verified(right)) => {
                 self.password_verified(now_ms, ticket, &name, known.filter(|_| right));
@@ -364,7 +407,7 @@ impl Core {
                 self.old_password_verified(now_ms, ticket, known, new, right);
             }
             (Toil::NewPassword { ticket, known }, WorkResult::Hashed(hash)) => {
-                self.replace_password(ticket, &known, hash, 0);
+                self.password_hashed(now_ms, ticket, known, hash);
             }
             (Toil::Publish { ticket, device }, WorkResult::Prekeys(result)) => {
                 self.prekeys_verified(now_ms, ticket, device, result);
@@ -449,21 +492,23 @@ impl Core {
     fn forget(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
         let peer = connection.peer;
+        if let Some((account, _)) = connection.proven.filter(|_| connection.pending.is_some()) {
+            self.pending.disconnected(&account, id);
+        }
         let Some(session) = connection.session else {
             return self.log(Event::Disconnected { peer });
         };
         if self.devices.get(&session.device) == Some(&id) {
             self.devices.remove(&session.device);
         }
-        if session.interactive
-            && let Some(count) = self.interactive.get_mut(&session.account)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.interactive.remove(&session.account);
-            }
+        self.log(Event::Offline { peer, name: session.name.clone() });
+        if session.interactive {
+            self.person_left(id, session.account, &session.name, ChatEnd::Lost);
         }
-        self.log(Event::Offline { peer, name: session.name });
+        // It was there until now. When the server stops they all go, and come back.
+        if !self.stopping && session.seen < Day::of(self.now_ms) {
+            self.note_seen(self.now_ms, session.account);
+        }
     }
 
     fn stop(&mut self) {
@@ -486,6 +531,7 @@ impl Core {
                 self.close(id);
             }
         }
+        self.time_out_invitations(now_ms);
         self.sweep_due(now_ms);
     }
 }

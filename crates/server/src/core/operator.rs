@@ -1,6 +1,6 @@
 //! What the operator can ask the core: who is there.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,4 +22,6 @@ pub struct Roster {
     pub connections: usize,
     /// Signed-in devices, in order of their connecting.
     pub devices: Vec<OnlineDevice>,
+    /// The names of those in a live chat, and with whom.
+    pub busy: BTreeMap<String, Vec<String>>,
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use sotto_proto::frame::{AuthKey, ErrorCode, ServerFrame, SetPassword};
-use sotto_store::{AccountRecord, ReplaceOutcome};
+use sotto_proto::frame::{AuthKey, ErrorCode, SetPassword};
 
 use super::{
-    ATTEMPTS, Core, Found, Job, Refused, StoreCall,
+    Core, Found, Job, Refused,
     connection::{Proof, Ticket},
+    edit::{Edit, Editor},
     known::{AccountRef, Known},
-    step::{Step, Toil},
+    step::Toil,
 };
 
 impl Core {
@@ -28,9 +28,7 @@ impl Core {
             .map(|session| session.account)
             .or(proven.map(|(account, _)| account))
             .ok_or((ErrorCode::LOGIN_NEEDED, "log in first".into()))?;
-        let known = found
-            .find(&mut self.known, &AccountRef::Id(account))
-            .ok_or((ErrorCode::UNKNOWN_USER, "this server has no such account".into()))?;
+        let known = self.own(found, account)?;
         if proven == Some((account, Proof::AccountKey)) {
             self.toil(Toil::NewPassword { ticket, known }, Job::HashPassword(set.new))?;
         } else {
@@ -58,7 +56,9 @@ impl Core {
         new: AuthKey,
         right: bool,
     ) {
-        let result = if right {
+        // Another change may have come before this one.
+        let same = self.same_password(&known);
+        let result = if right && same {
             self.right_password(ticket, &known.record.username.clone());
             self.toil(Toil::NewPassword { ticket, known }, Job::HashPassword(new))
         } else {
@@ -70,39 +70,9 @@ impl Core {
         }
     }
 
-    pub(super) fn replace_password(&mut self, ticket: Ticket, known: &Known, hash: String, attempts: u8) {
-        let new = AccountRecord { password_hash: hash, ..known.record.clone() };
-        let step = Step::SetPassword { ticket, new: Box::new(new.clone()), attempts };
-        let call = StoreCall::ReplaceAccount { expected: known.record.clone(), new };
-        self.call(step, call);
-    }
-
-    pub(super) fn password_set(
-        &mut self,
-        now_ms: u64,
-        ticket: Ticket,
-        new: AccountRecord,
-        attempts: u8,
-        outcome: ReplaceOutcome,
-    ) {
-        match outcome {
-            ReplaceOutcome::Replaced(revision) => {
-                self.remember(AccountRecord { revision, ..new });
-                self.answer(ticket, &ServerFrame::Done, "password changed");
-            }
-            ReplaceOutcome::Conflict(newest) if attempts < ATTEMPTS => {
-                if let Some(known) = self.remember(newest) {
-                    return self.replace_password(ticket, &known, new.password_hash, attempts + 1);
-                }
-                self.refuse(ticket, (ErrorCode::STORE, "the account's record is damaged".into()));
-            }
-            ReplaceOutcome::Conflict(_) => {
-                self.refuse(ticket, (ErrorCode::BUSY, "the account changes all the time; try again".into()));
-            }
-            ReplaceOutcome::Unknown | ReplaceOutcome::Collision => {
-                self.refuse(ticket, (ErrorCode::UNKNOWN_USER, "this server has no such account".into()));
-            }
-        }
-        self.unblock(now_ms, ticket.connection);
+    pub(super) fn password_hashed(&mut self, now_ms: u64, ticket: Ticket, known: Arc<Known>, hash: String) {
+        // The record may have changed while the password was hashed.
+        let known = self.known.find(&AccountRef::Id(known.record.account)).unwrap_or(known);
+        self.edit(now_ms, Editor::Client(ticket), known, Edit::Password(hash));
     }
 }

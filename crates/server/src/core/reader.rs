@@ -205,6 +205,7 @@ impl Core {
     pub(super) fn written(&mut self, id: ConnectionId, bytes: usize) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.unwritten = connection.unwritten.saturating_sub(bytes);
+            self.pay_reset(id);
             self.feed(id);
         }
     }

@@ -3,16 +3,29 @@
 use sotto_proto::{
     SignedDeviceList, Username,
     device_list::MAX_AHEAD_S,
-    frame::{ErrorCode, Register, Registration, ServerFrame},
+    frame::{AuthKey, ErrorCode, Register, Registration, ServerFrame},
 };
-use sotto_store::{CreateOutcome, NewAccount};
+use sotto_store::{CreateOutcome, Invite, InviteHash, NewAccount};
 
 use super::{
-    Core, Job, Refused, StoreCall,
+    Core, Found, Job, Refused, StoreCall,
     connection::Ticket,
+    known::AccountRef,
     source::source,
     step::{Step, Toil},
 };
+
+/// Bytes of an invite's token that are looked at: twice what this server makes.
+const MAX_TOKEN: usize = 64;
+
+/// A registration on its way.
+#[derive(Debug)]
+pub(super) struct Registering {
+    name: Username,
+    list: Box<SignedDeviceList>,
+    auth_key: AuthKey,
+    invite: Option<InviteHash>,
+}
 
 impl Core {
     pub(super) fn register(
@@ -20,12 +33,10 @@ impl Core {
         now_ms: u64,
         ticket: Ticket,
         register: Register,
+        found: &Found<'_>,
     ) -> Result<(), Refused> {
-        match self.config.registration {
-            Registration::Open => {}
-            Registration::Invite | Registration::Closed => {
-                return Err((ErrorCode::REGISTRATION_CLOSED, "this server takes no new accounts".into()));
-            }
+        if self.config.registration == Registration::Closed {
+            return Err((ErrorCode::REGISTRATION_CLOSED, "this server takes no new accounts".into()));
         }
         let name = parse_name(&register.username)?;
         let list = SignedDeviceList::parse(&register.list)
@@ -46,10 +57,74 @@ impl Core {
             self.refuse_until(ticket, refused, Some(wait_ms));
             return Ok(());
         }
-        let toil = Toil::Register { ticket, name, list: Box::new(list) };
-        self.toil(toil, Job::HashPassword(register.auth_key))?;
+        let registering =
+            Registering { name, list: Box::new(list), auth_key: register.auth_key, invite: None };
+        match (self.config.registration, register.invite) {
+            (Registration::Invite, token) => self.ask_invite(now_ms, ticket, registering, token, found),
+            _ => self.hash_registration(ticket, registering),
+        }
+    }
+
+    /// Has the password hashed, which ends in the account.
+    fn hash_registration(&mut self, ticket: Ticket, registering: Registering) -> Result<(), Refused> {
+        let Registering { name, list, auth_key, invite } = registering;
+        self.toil(Toil::Register { ticket, name, list, invite }, Job::HashPassword(auth_key))?;
         self.block(ticket.connection);
         Ok(())
+    }
+
+    /// Looks the invite up before anything is hashed. A wrong one counts for its address as a wrong password does.
+    fn ask_invite(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        registering: Registering,
+        token: Option<String>,
+        found: &Found<'_>,
+    ) -> Result<(), Refused> {
+        let known = found.find(&mut self.known, &AccountRef::Name(registering.name.clone()));
+        if known.is_some_and(|known| known.list.as_bytes() == registering.list.as_bytes()) {
+            // Made before, and the answer was lost; the invite may be used up since.
+            let name = registering.name;
+            self.answer_registration(ticket, &name, CreateOutcome::Created);
+            return Ok(());
+        }
+        let Some(token) = token.filter(|token| token.len() <= MAX_TOKEN) else {
+            let message = "this server takes new accounts by invite only; ask its operator for one";
+            return Err((ErrorCode::REGISTRATION_CLOSED, message.into()));
+        };
+        let Some(peer) = self.peer(ticket.connection) else { return Ok(()) };
+        if let Err(wait_ms) = self.tries.begin_invite(source(peer.ip()), now_ms) {
+            let message = format!("too many wrong invites; try again in {} s", wait_ms.div_ceil(1000));
+            self.refuse_until(ticket, (ErrorCode::RATE_LIMITED, message.into()), Some(wait_ms));
+            return Ok(());
+        }
+        let hash = InviteHash::of(&token);
+        let registering = Box::new(Registering { invite: Some(hash), ..registering });
+        self.block(ticket.connection);
+        self.call(Step::Invite { ticket, registering }, StoreCall::Invite(hash));
+        Ok(())
+    }
+
+    pub(super) fn invite_found(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        registering: Registering,
+        invite: Option<Invite>,
+    ) {
+        let result = if invite.is_some_and(|invite| invite.valid(now_ms)) {
+            if let Some(peer) = self.peer(ticket.connection) {
+                self.tries.right_invite(source(peer.ip()));
+            }
+            self.hash_registration(ticket, registering)
+        } else {
+            Err(not_invited())
+        };
+        if let Err(refused) = result {
+            self.refuse(ticket, refused);
+            self.unblock(now_ms, ticket.connection);
+        }
     }
 
     pub(super) fn register_hashed(
@@ -57,10 +132,10 @@ impl Core {
         now_ms: u64,
         ticket: Ticket,
         name: Username,
-        list: SignedDeviceList,
+        (list, invite): (SignedDeviceList, Option<InviteHash>),
         password_hash: String,
     ) {
-        let account = NewAccount { password_hash, list, now_ms };
+        let account = NewAccount { password_hash, list, invite, now_ms };
         self.call(Step::Register { ticket, name }, StoreCall::CreateAccount(account));
     }
 
@@ -90,9 +165,15 @@ impl Core {
             CreateOutcome::Collision => {
                 (ErrorCode::COLLISION, "the account's or device's id is in use; make new ones".into())
             }
+            CreateOutcome::NotInvited => not_invited(),
         };
         self.refuse(ticket, refused);
     }
+}
+
+fn not_invited() -> Refused {
+    let message = "the invite is wrong, used up or out of date; ask the server's operator for another";
+    (ErrorCode::REGISTRATION_CLOSED, message.into())
 }
 
 pub(super) fn parse_name(text: &str) -> Result<Username, Refused> {

@@ -7,12 +7,16 @@ use sotto_proto::{
     frame::{AuthKey, MailboxState, ServerFrame, Submit},
 };
 
-use sotto_store::AccountRecord;
+use sotto_store::{Day, InviteHash};
 
 use super::{
     connection::{Session, Ticket},
-    io::ConnectionId,
+    edit::Editing,
+    io::{ConnectionId, Question},
     known::{AccountRef, Known},
+    orders::Order,
+    register::Registering,
+    reset::Asker,
     submit::Outline,
 };
 
@@ -49,17 +53,33 @@ pub(super) struct Planned {
 #[derive(Debug)]
 pub(super) enum Step {
     /// An account that a request in the line names.
-    Find { connection: ConnectionId, wanted: AccountRef },
+    Find { connection: ConnectionId, wanted: AccountRef, forgotten: u64 },
+    /// The invite of a registration.
+    Invite { ticket: Ticket, registering: Box<Registering> },
     /// A registration.
     Register { ticket: Ticket, name: Username },
-    /// A new password.
-    SetPassword { ticket: Ticket, new: Box<AccountRecord>, attempts: u8 },
+    /// A change of one account's record.
+    Edit(Box<Editing>),
+    /// An account that was signed in on a day, and is not known here.
+    Note { day: Day, forgotten: u64 },
+    /// The account of an order.
+    Order { question: Question, order: Order, forgotten: u64 },
+    /// An account that the operator removes.
+    Remove { question: Question, known: Arc<Known> },
+    /// A new identity in the place of an old one.
+    Reset { asker: Asker, known: Arc<Known>, list: Box<SignedDeviceList> },
     /// A new device list.
     ReplaceList { source: ListSource, known: Arc<Known>, list: Box<SignedDeviceList> },
     /// A device signed in: its mailbox.
-    SignInMailbox { ticket: Ticket, session: Box<Session>, known: Arc<Known> },
+    SignInMailbox { ticket: Ticket, session: Box<Session>, known: Arc<Known>, forgotten: u64 },
     /// A device signed in: its prekeys.
-    SignInPrekeys { ticket: Ticket, session: Box<Session>, known: Arc<Known>, mailbox: MailboxState },
+    SignInPrekeys {
+        ticket: Ticket,
+        session: Box<Session>,
+        known: Arc<Known>,
+        mailbox: MailboxState,
+        forgotten: u64,
+    },
     /// Prekeys published.
     Publish { ticket: Ticket },
     /// Bundles claimed, then what the server knows to be missing.
@@ -93,7 +113,8 @@ impl Step {
     pub(super) fn ticket(&self) -> Option<Ticket> {
         match self {
             Self::Register { ticket, .. }
-            | Self::SetPassword { ticket, .. }
+            | Self::Invite { ticket, .. }
+            | Self::Reset { asker: Asker::Client(ticket, _), .. }
             | Self::SignInMailbox { ticket, .. }
             | Self::SignInPrekeys { ticket, .. }
             | Self::Publish { ticket }
@@ -106,7 +127,12 @@ impl Step {
             | Self::Ack { ticket }
             | Self::AttachAck { ticket, .. } => Some(*ticket),
             Self::ReplaceList { source, .. } => Some(source.ticket()),
+            Self::Edit(editing) => editing.ticket(),
             Self::Find { .. }
+            | Self::Note { .. }
+            | Self::Order { .. }
+            | Self::Remove { .. }
+            | Self::Reset { asker: Asker::Operator(_), .. }
             | Self::Left { .. }
             | Self::ReaderMailbox { .. }
             | Self::ReaderBatch { .. }
@@ -119,7 +145,7 @@ impl Step {
 #[derive(Debug)]
 pub(super) enum Toil {
     /// A registration's password.
-    Register { ticket: Ticket, name: Username, list: Box<SignedDeviceList> },
+    Register { ticket: Ticket, name: Username, list: Box<SignedDeviceList>, invite: Option<InviteHash> },
     /// A login's password; `known` is `None` for an unknown name, which costs the same.
     PasswordLogin { ticket: Ticket, name: Username, known: Option<Arc<Known>> },
     /// The old password of a change.

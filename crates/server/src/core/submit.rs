@@ -146,12 +146,14 @@ impl Core {
         let mut asked = false;
         for envelope in submit.envelopes {
             let account = known.iter().find(|(account, _)| *account == envelope.account);
-            let listed = account
-                .and_then(|(_, known)| known.as_ref())
-                .is_some_and(|known| known.has_device(&envelope.device));
+            let account = account.and_then(|(_, known)| known.as_ref());
+            let listed = account.is_some_and(|known| known.has_device(&envelope.device));
+            let blocked = account.is_some_and(|known| known.blocks(&sender));
             if !listed {
                 asked |= !envelope.transient;
                 outlines.push(outline(&envelope, Outcome::UnknownDevice));
+            } else if blocked && envelope.transient {
+                outlines.push(outline(&envelope, Outcome::Refused(Refusal::NotAccepted)));
             } else if envelope.transient {
                 let fits = envelope.envelope.len() <= MAX_ENVELOPE;
                 let outline = outline(&envelope, Outcome::Dropped);
@@ -160,6 +162,9 @@ impl Core {
                 outlines.push(Outline { outcome, ..outline });
             } else {
                 outlines.push(outline(&envelope, Outcome::UnknownDevice));
+                if blocked {
+                    refused.insert(envelope.device, Refusal::NotAccepted);
+                }
                 let (plan, envelope) = self.plan(now_ms, ticket, sender, envelope, &mut refused);
                 planned.push(plan);
                 envelopes.push(envelope);

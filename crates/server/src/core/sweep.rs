@@ -87,7 +87,9 @@ impl Core {
             self.tries.sweep(now_ms);
             self.claims.sweep(now_ms);
             self.registrations.sweep(now_ms);
+            self.invitations.sweep(now_ms);
             self.waiting.sweep(now_ms, self.config.retention_ms);
+            self.sweep_pending(now_ms);
             self.call(Step::Expire, StoreCall::Expire(now_ms));
         }
     }

@@ -78,11 +78,17 @@ impl<K: Hash + Eq + Clone> Rows<K> {
 pub(super) struct Tries {
     names: Rows<Username>,
     addresses: Rows<IpAddr>,
+    /// Wrong invites, by address: a token cannot be guessed, and this keeps who tries from asking the store all day.
+    invites: Rows<IpAddr>,
 }
 
 impl Tries {
     pub(super) fn new() -> Self {
-        Self { names: Rows::new(FREE_FOR_NAME), addresses: Rows::new(FREE_FOR_ADDRESS) }
+        Self {
+            names: Rows::new(FREE_FOR_NAME),
+            addresses: Rows::new(FREE_FOR_ADDRESS),
+            invites: Rows::new(FREE_FOR_ADDRESS),
+        }
     }
 
     /// Before a password is checked. It counts as wrong until [`Self::right`] or [`Self::not_checked`] says otherwise, so
@@ -110,10 +116,27 @@ impl Tries {
         self.addresses.take_back(&address);
     }
 
+    /// Before an invite is looked up; as [`Self::begin`].
+    pub(super) fn begin_invite(&mut self, address: IpAddr, now_ms: u64) -> Result<(), u64> {
+        match self.invites.wait_ms(&address, now_ms) {
+            0 => {
+                self.invites.add(address, now_ms);
+                Ok(())
+            }
+            wait_ms => Err(wait_ms),
+        }
+    }
+
+    /// The invite was good.
+    pub(super) fn right_invite(&mut self, address: IpAddr) {
+        self.invites.take_back(&address);
+    }
+
     /// Drops what has been quiet for an hour.
     pub(super) fn sweep(&mut self, now_ms: u64) {
         self.names.forget_old(now_ms);
         self.addresses.forget_old(now_ms);
+        self.invites.forget_old(now_ms);
     }
 }
 

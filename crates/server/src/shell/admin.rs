@@ -7,8 +7,13 @@ use std::{
     time::Duration,
 };
 
+use rand::{TryRng as _, rngs::SysRng};
 use serde::{Deserialize, Serialize};
-use sotto_store::{SledStore, Store as _};
+use sotto_proto::{Username, ids::base32};
+use sotto_store::{
+    AccountRecord, InviteHash, SledStore, Store as _,
+    invite::{MAX_INVITES, MAX_NOTE},
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -17,9 +22,17 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
+use zeroize::Zeroizing;
 
-use super::{backup, driver::Message, folder::SocketPlace};
-use crate::core::Roster;
+use super::{
+    backup,
+    driver::{Message, now_ms},
+    folder::SocketPlace,
+};
+use crate::{
+    core::{Order, Roster},
+    duration::rfc3339,
+};
 
 /// Bytes of a question.
 const QUESTION: u64 = 4096;
@@ -27,6 +40,10 @@ const QUESTION: u64 = 4096;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a backup of a large store may take.
 const BACKUP_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// How long the removal of an account may take, whose mailboxes may be full.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Random bytes of an invite's token: 26 characters.
+const TOKEN: usize = 16;
 /// Names read from the store at a time.
 const NAMES: usize = 500;
 
@@ -45,11 +62,51 @@ pub(crate) enum Ask {
     },
     /// The `sotto://` address.
     Address,
+    /// A change of an account.
+    User {
+        /// What to do.
+        action: UserAction,
+        /// To whom.
+        name: String,
+    },
+    /// A new password for an account, by the hash that is kept of it (a PHC string).
+    SetPassword {
+        /// Whose.
+        name: String,
+        /// Of what a client makes of the password.
+        hash: String,
+    },
+    /// A new invite.
+    Invite {
+        /// Accounts that can be made with it.
+        uses: u32,
+        /// How long it is good, milliseconds.
+        lifetime_ms: u64,
+        /// Whom it is for.
+        note: String,
+    },
+    /// All invites.
+    Invites,
+    /// An invite made worthless.
+    Revoke {
+        /// Its id.
+        id: String,
+    },
     /// A backup into a prepared folder, an absolute path.
     Backup {
         /// Which.
         folder: PathBuf,
     },
+}
+
+/// What can be done to an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UserAction {
+    Disable,
+    Enable,
+    Delete,
+    ResetNow,
 }
 
 /// An answer.
@@ -60,6 +117,14 @@ pub(crate) enum Answer {
     Status(Status),
     /// To `Users`.
     Users(Vec<User>),
+    /// To `User` and `SetPassword`: it was done.
+    Changed,
+    /// To `Invite`: the invite, and the token, which is nowhere else.
+    Invite(Invite, String),
+    /// To `Invites`.
+    Invites(Vec<Invite>),
+    /// To `Revoke`.
+    Revoked(Invite),
     /// To `Address`.
     Address(String),
     /// To `Backup`: rows, bytes.
@@ -94,18 +159,53 @@ pub(crate) struct User {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) name: String,
-    /// `available`, `connected` (by programs only) or `offline`.
+    /// `available`, `busy` (in a live chat), `connected` (by programs only) or `offline`.
     pub(crate) presence: String,
+    /// With whom, if busy.
+    pub(crate) with: Vec<String>,
     /// From where its devices are connected.
     pub(crate) addresses: Vec<String>,
+    /// Whether the operator lets nobody sign in.
+    pub(crate) disabled: bool,
+    /// When a new identity that waits may take its place.
+    pub(crate) reset_due: Option<String>,
+}
+
+/// One invite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Invite {
+    pub(crate) v: u8,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) uses_left: u32,
+    pub(crate) created_at: String,
+    pub(crate) expires_at: String,
+    pub(crate) note: String,
+}
+
+impl From<sotto_store::Invite> for Invite {
+    fn from(invite: sotto_store::Invite) -> Self {
+        Self {
+            v: 1,
+            kind: "invite".to_owned(),
+            id: invite.hash.id(),
+            uses_left: invite.uses,
+            created_at: rfc3339(invite.created_ms),
+            expires_at: rfc3339(invite.expires_ms),
+            note: invite.note,
+        }
+    }
 }
 
 /// What questions are answered from.
 pub(crate) struct Desk {
     pub(crate) store: Arc<SledStore>,
     pub(crate) data_dir: PathBuf,
-    /// The daemon, if it runs in this process.
+    /// The core, if it runs in this process.
     pub(crate) driver: Option<mpsc::Sender<Message>>,
+    /// Whether that is a daemon.
+    pub(crate) running: bool,
     pub(crate) address: String,
     pub(crate) started: std::time::Instant,
 }
@@ -113,6 +213,13 @@ pub(crate) struct Desk {
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Desk").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Ask {
+    /// Whether a core has to run for it: who changes accounts is the only one who does.
+    pub(crate) fn changes_accounts(&self) -> bool {
+        matches!(self, Self::User { .. } | Self::SetPassword { .. })
     }
 }
 
@@ -124,6 +231,11 @@ impl Desk {
             Ask::Users => self.users().await.map(Answer::Users),
             Ask::Kill { room } => Err(format!("there is no room {room}: this version has no rooms yet")),
             Ask::Address => Ok(Answer::Address(self.address.clone())),
+            Ask::User { action, name } => self.user(action, &name).await,
+            Ask::SetPassword { name, hash } => self.order(&name, |name| Order::SetPassword(name, hash)).await,
+            Ask::Invite { uses, lifetime_ms, note } => self.invite(uses, lifetime_ms, note).await,
+            Ask::Invites => self.invites().await.map(Answer::Invites),
+            Ask::Revoke { id } => self.revoke(&id).await,
             Ask::Backup { folder } => backup::create(&self.data_dir, &self.store, &folder)
                 .await
                 .map(|summary| Answer::Backup(summary.rows, summary.bytes))
@@ -146,7 +258,7 @@ impl Desk {
         Ok(Status {
             v: 1,
             kind: "status".to_owned(),
-            running: self.driver.is_some(),
+            running: self.running,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: self.address.clone(),
             uptime_s: self.driver.as_ref().map_or(0, |_| self.started.elapsed().as_secs()),
@@ -167,7 +279,10 @@ impl Desk {
             let names = self.store.names(after.clone(), NAMES).await.map_err(|error| error.to_string())?;
             let full = names.len() == NAMES;
             after = names.last().map(|(name, _)| name.clone());
-            users.extend(names.into_iter().map(|(name, _)| user(name.as_str(), &roster)));
+            for (name, account) in names {
+                let record = self.store.account(account).await.map_err(|error| error.to_string())?;
+                users.push(user(name.as_str(), &roster, record.as_ref()));
+            }
             if !full {
                 return Ok(users);
             }
@@ -175,15 +290,88 @@ impl Desk {
     }
 }
 
-fn user(name: &str, roster: &Roster) -> User {
+impl Desk {
+    async fn user(&self, action: UserAction, name: &str) -> Result<Answer, String> {
+        let order = match action {
+            UserAction::Disable => Order::Disable,
+            UserAction::Enable => Order::Enable,
+            UserAction::Delete => Order::Delete,
+            UserAction::ResetNow => Order::ResetNow,
+        };
+        self.order(name, order).await
+    }
+
+    async fn order(&self, name: &str, order: impl FnOnce(Username) -> Order) -> Result<Answer, String> {
+        let name = Username::parse(name).map_err(|error| error.to_string())?;
+        let driver = self.driver.as_ref().ok_or("no core runs here")?;
+        let (sender, answer) = oneshot::channel();
+        let stopped = "the server is stopping";
+        driver.send(Message::Order(order(name), sender)).await.map_err(|_| stopped)?;
+        answer.await.map_err(|_| stopped)?.map(|()| Answer::Changed)
+    }
+
+    async fn invite(&self, uses: u32, lifetime_ms: u64, note: String) -> Result<Answer, String> {
+        if note.len() > MAX_NOTE || note.chars().any(char::is_control) {
+            return Err(format!("a note is one line of at most {MAX_NOTE} bytes"));
+        }
+        let mut bytes = Zeroizing::new([0; TOKEN]);
+        SysRng.try_fill_bytes(bytes.as_mut()).map_err(|error| error.to_string())?;
+        let token = base32(bytes.as_ref());
+        let created_ms = now_ms();
+        let invite = sotto_store::Invite {
+            hash: InviteHash::of(&token),
+            uses,
+            created_ms,
+            expires_ms: created_ms.saturating_add(lifetime_ms),
+            note,
+        };
+        if self.store.create_invite(invite.clone()).await.map_err(|error| error.to_string())? {
+            Ok(Answer::Invite(invite.into(), token))
+        } else {
+            Err(format!("there are {MAX_INVITES} invites already; revoke some, or give one more uses"))
+        }
+    }
+
+    /// Those that are still good, the oldest first.
+    async fn invites(&self) -> Result<Vec<Invite>, String> {
+        let mut invites = self.store.invites().await.map_err(|error| error.to_string())?;
+        let now_ms = now_ms();
+        invites.retain(|invite| invite.valid(now_ms));
+        invites.sort_unstable_by_key(|invite| (invite.created_ms, invite.hash));
+        Ok(invites.into_iter().map(Invite::from).collect())
+    }
+
+    async fn revoke(&self, id: &str) -> Result<Answer, String> {
+        let invites = self.store.invites().await.map_err(|error| error.to_string())?;
+        let found = invites.into_iter().find(|invite| invite.hash.id() == id.to_ascii_lowercase());
+        let none = || format!("there is no invite {id}; `sottod invite list` shows them");
+        let invite = found.ok_or_else(none)?;
+        let was = self.store.revoke_invite(invite.hash).await.map_err(|error| error.to_string())?;
+        if was { Ok(Answer::Revoked(invite.into())) } else { Err(none()) }
+    }
+}
+
+fn user(name: &str, roster: &Roster, record: Option<&AccountRecord>) -> User {
     let devices = roster.devices.iter().filter(|device| device.name == name);
     let addresses: Vec<String> = devices.clone().map(|device| device.address.to_string()).collect();
+    let with = roster.busy.get(name).cloned().unwrap_or_default();
     let presence = match (addresses.is_empty(), devices.clone().any(|device| device.interactive)) {
+        _ if !with.is_empty() => "busy",
         (true, _) => "offline",
         (false, true) => "available",
         (false, false) => "connected",
     };
-    User { v: 1, kind: "user".to_owned(), name: name.to_owned(), presence: presence.to_owned(), addresses }
+    let reset = record.and_then(|record| record.reset.as_ref());
+    User {
+        v: 1,
+        kind: "user".to_owned(),
+        name: name.to_owned(),
+        presence: presence.to_owned(),
+        with,
+        addresses,
+        disabled: record.is_some_and(|record| record.disabled),
+        reset_due: reset.map(|reset| rfc3339(reset.due_ms)),
+    }
 }
 
 /// Answers on the socket until told to stop.
@@ -257,6 +445,10 @@ pub(crate) async fn ask(data_dir: &Path, ask: &Ask) -> std::io::Result<Option<An
         stream.read_to_end(&mut answer).await?;
         Ok(serde_json::from_slice(&answer)?)
     };
-    let patience = if matches!(ask, Ask::Backup { .. }) { BACKUP_TIMEOUT } else { TIMEOUT };
+    let patience = match ask {
+        Ask::Backup { .. } => BACKUP_TIMEOUT,
+        Ask::User { .. } => CHANGE_TIMEOUT,
+        _ => TIMEOUT,
+    };
     timeout(patience, exchange).await?.map(Some)
 }

@@ -118,6 +118,8 @@ fn changes(call: &StoreCall) -> bool {
     match call {
         StoreCall::CreateAccount(_)
         | StoreCall::ReplaceAccount { .. }
+        | StoreCall::ResetAccount { .. }
+        | StoreCall::RemoveAccount(_)
         | StoreCall::PutPrekeys(..)
         | StoreCall::ClaimPrekeys(..)
         | StoreCall::Append(_)
@@ -125,6 +127,7 @@ fn changes(call: &StoreCall) -> bool {
         | StoreCall::Expire(_) => true,
         StoreCall::AccountByName(_)
         | StoreCall::Account(_)
+        | StoreCall::Invite(_)
         | StoreCall::Names { .. }
         | StoreCall::PrekeyCounts(_)
         | StoreCall::Submission(_)
@@ -149,6 +152,11 @@ pub(crate) fn enqueue(store: &dyn Store, call: StoreCall) -> Answer {
         StoreCall::ReplaceAccount { expected, new } => {
             map(store.replace_account(&expected, new), StoreReply::Replaced)
         }
+        StoreCall::ResetAccount { expected, list, now_ms } => {
+            map(store.reset_account(&expected, list, now_ms), StoreReply::Replaced)
+        }
+        StoreCall::RemoveAccount(account) => map(store.remove_account(account), StoreReply::Removed),
+        StoreCall::Invite(hash) => map(store.invite(hash), StoreReply::Invite),
         StoreCall::Names { after, limit } => map(store.names(after, limit), StoreReply::Names),
         StoreCall::PutPrekeys(device, upload) => {
             map(store.put_prekeys(device, upload), StoreReply::PrekeyCounts)

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::admin::{Answer, Ask, Desk};
 
-const HELP: &str = "/users  who has an account, and who is there
+const HELP: &str = "/users  who has an account, who is there, and who is in a chat with whom
 /ls     rooms
 /kill ROOM  closes a room
 /status counts and sizes
@@ -70,10 +70,36 @@ pub(crate) fn show(answer: Answer) -> String {
         Answer::Users(users) if users.is_empty() => "no accounts yet".to_owned(),
         Answer::Users(users) => users
             .iter()
-            .map(|user| format!("{:<32}  {:<9}  {}", user.name, user.presence, user.addresses.join(" ")))
+            .map(|user| {
+                let with = if user.with.is_empty() {
+                    String::new()
+                } else {
+                    format!(" with {}", user.with.join(", "))
+                };
+                let presence = user.presence.clone() + &with;
+                let disabled = if user.disabled { "disabled " } else { "" };
+                let reset = user.reset_due.as_ref().map(|due| format!("reset waits until {due} "));
+                let marks = format!("{disabled}{}", reset.unwrap_or_default());
+                format!("{:<32}  {:<9}  {marks}{}", user.name, presence, user.addresses.join(" "))
+            })
             .map(|line| line.trim_end().to_owned())
             .collect::<Vec<_>>()
             .join("\n"),
+        Answer::Changed => "done".to_owned(),
+        Answer::Invite(_, token) => token,
+        Answer::Invites(invites) if invites.is_empty() => "no invites".to_owned(),
+        Answer::Invites(invites) => invites
+            .iter()
+            .map(|invite| {
+                format!(
+                    "{}  {:>4} left  until {}  {}",
+                    invite.id, invite.uses_left, invite.expires_at, invite.note
+                )
+            })
+            .map(|line| line.trim_end().to_owned())
+            .collect::<Vec<_>>()
+            .join("\n"),
+        Answer::Revoked(invite) => format!("{} is worth nothing any more", invite.id),
         Answer::Address(address) => address,
         Answer::Backup(rows, bytes) => format!("backup made: {rows} rows, {bytes} bytes"),
         Answer::Error(error) => format!("error: {error}"),

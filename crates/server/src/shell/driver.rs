@@ -15,7 +15,7 @@ use tracing::{debug, error, info};
 
 use super::{calls, peer::PeerHandle, workers::Workers};
 use crate::{
-    core::{ConnectionId, Core, CoreConfig, Event, Input, Level, Output, Question, Roster},
+    core::{ConnectionId, Core, CoreConfig, Event, Input, Level, Order, Output, Question, Roster},
     tap::Tap,
 };
 
@@ -35,6 +35,8 @@ pub(crate) enum Message {
     Input(Input),
     /// The operator asks who is there.
     Roster(oneshot::Sender<Roster>),
+    /// The operator wants something done to an account.
+    Order(Order, oneshot::Sender<Result<(), String>>),
     /// New limits.
     Reload(CoreConfig),
     /// The server is to stop.
@@ -62,6 +64,7 @@ pub(crate) struct Driver {
     workers: Workers,
     peers: HashMap<ConnectionId, PeerHandle>,
     questions: HashMap<Question, oneshot::Sender<Roster>>,
+    orders: HashMap<Question, oneshot::Sender<Result<(), String>>>,
     next_question: u64,
     stop_by: Option<Instant>,
     failed: Option<String>,
@@ -94,6 +97,7 @@ impl Driver {
             workers: Workers::new(hashing_memory, finished),
             peers: HashMap::new(),
             questions: HashMap::new(),
+            orders: HashMap::new(),
             next_question: 0,
             stop_by: None,
             failed: None,
@@ -182,6 +186,12 @@ impl Driver {
                 self.questions.insert(question, answer);
                 self.input(Input::Operator { question });
             }
+            Message::Order(order, answer) => {
+                self.next_question += 1;
+                let question = Question(self.next_question);
+                self.orders.insert(question, answer);
+                self.input(Input::Order { question, order });
+            }
             Message::Reload(config) => self.input(Input::Reload(config)),
             Message::Stop => {
                 self.stop_by.get_or_insert(Instant::now() + STOP_TIMEOUT);
@@ -214,6 +224,11 @@ impl Driver {
                 Output::Operator { question, roster } => {
                     if let Some(answer) = self.questions.remove(&question) {
                         drop(answer.send(roster));
+                    }
+                }
+                Output::Ordered { question, result } => {
+                    if let Some(answer) = self.orders.remove(&question) {
+                        drop(answer.send(result));
                     }
                 }
                 Output::Failed(what) => {

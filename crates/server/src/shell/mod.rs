@@ -11,6 +11,7 @@ pub(crate) mod identity;
 pub(crate) mod listener;
 mod peer;
 mod signals;
+pub(crate) mod temporary;
 mod workers;
 
 use std::{
@@ -33,11 +34,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 pub(crate) use console::show;
+pub(crate) use driver::{Ended, Message};
 
 use crate::{config::Config, core::Core, tap::Tap};
 use admin::Desk;
 use budget::Budget;
-use driver::{Driver, Ended, Message};
+use driver::Driver;
 use folder::{Folder, FolderError, SocketPlace};
 use identity::{Identity, IdentityError};
 use listener::Listen;
@@ -106,6 +108,23 @@ pub(crate) async fn run(config: Config, reload: Reload, tap: Box<dyn Tap>) -> Re
     }
 }
 
+/// Runs only the part of a server that changes accounts, on an open store, for a command of the operator's: so an order
+/// does the same with a daemon and without one. To be stopped with [`Message::Stop`].
+pub(crate) fn orders(
+    config: &Config,
+    identity: &Identity,
+    store: Arc<SledStore>,
+) -> Result<(mpsc::Sender<Message>, JoinHandle<Ended>), RunError> {
+    // Nobody connects, so nobody's password is compared with this.
+    let core = Core::new(config.core(), &identity.chain, String::new())
+        .map_err(|error| RunError::Machine(error.to_string()))?;
+    let (sender, messages) = mpsc::channel(MESSAGES);
+    let (failing, failures) = mpsc::unbounded_channel();
+    store.on_failure(move |failure| drop(failing.send(failure)));
+    let driver = Driver::new(core, store, failures, config.hashing_memory, messages);
+    Ok((sender, tokio::spawn(driver.run())))
+}
+
 /// The tasks of a server.
 struct Running {
     /// Held until the end.
@@ -143,6 +162,7 @@ impl Running {
             store: Arc::clone(&store),
             data_dir: folder.path().to_owned(),
             driver: Some(sender.clone()),
+            running: true,
             address: address.to_string(),
             started: Instant::now(),
         });

@@ -73,7 +73,7 @@ fn argon2() -> Result<Argon2<'static>, String> {
 }
 
 /// Argon2id with a fresh salt, as a PHC string.
-fn hash(auth_key: &[u8; 32]) -> Result<String, String> {
+pub(super) fn hash(auth_key: &[u8; 32]) -> Result<String, String> {
     let mut salt = [0; SALT];
     SysRng.try_fill_bytes(&mut salt).map_err(|error| error.to_string())?;
     argon2()?

@@ -22,7 +22,8 @@ use sotto_proto::{
     VersionRange,
     frame::{
         Attach, AuthKey, ClaimBundles, ClientFrame, Deliver, DeviceLogin, FrameDecoder, Hello,
-        OutgoingEnvelope, PublishKeys, Register, ServerFrame, Submit, UsedList, Welcome,
+        OutgoingEnvelope, PasswordLogin, PublishKeys, Register, ReplaceList, RequestDevice, ServerFrame,
+        Submit, UsedList, Welcome,
     },
     keys::{AccountKey, DeviceKey, KEM_KEY_LENGTH},
     limits::MAX_FRAME,
@@ -84,22 +85,46 @@ fn seeded<const N: usize>(seed: u16, what: u8) -> [u8; N] {
     bytes
 }
 
-/// An account with one device.
+/// An account and one of its devices.
 pub(crate) struct Person {
     name: Username,
     account: AccountId,
+    key: SigningKey,
     device: DeviceId,
     device_key: SigningKey,
+    identity_key: IdentityKey,
     list: SignedDeviceList,
 }
+
+/// What stands for everybody's password.
+pub(crate) const AUTH_KEY: [u8; 32] = [7; 32];
 
 impl Person {
     /// `seed` decides ids and keys.
     pub(crate) fn new(name: &str, seed: u16) -> Self {
-        let name = Username::parse(name).unwrap();
         let key = SigningKey::from_bytes(&seeded(seed, 1));
+        Self::listed(Username::parse(name).unwrap(), AccountId(seeded(seed, 3)), key, seed, None)
+    }
+
+    /// A further device of the same account, and the list that adds it.
+    pub(crate) fn further(&self, seed: u16) -> Self {
+        Self::listed(self.name.clone(), self.account, self.key.clone(), seed, Some(&self.list))
+    }
+
+    pub(crate) fn list(&self) -> &[u8] {
+        self.list.as_bytes()
+    }
+
+    /// An account's device in a list after another one, or in the first.
+    fn listed(
+        name: Username,
+        account: AccountId,
+        key: SigningKey,
+        seed: u16,
+        before: Option<&SignedDeviceList>,
+    ) -> Self {
         let device_key = SigningKey::from_bytes(&seeded(seed, 2));
-        let account = AccountId(seeded(seed, 3));
+        let identity_key = IdentityKey(seeded(seed, 5));
         let device = DeviceId(seeded(seed, 4));
         let account_key = AccountKey(key.verifying_key().to_bytes());
         let certificate = Certificate {
@@ -108,25 +133,59 @@ impl Person {
             account_key,
             device,
             device_key: DeviceKey(device_key.verifying_key().to_bytes()),
-            identity_key: IdentityKey(seeded(seed, 5)),
+            identity_key,
             created_ms: 1,
         };
         let encoded = certificate.encode();
         let signature = key.sign(&Certificate::signing_input(&encoded));
         let certificate = SignedCertificate::assemble(&encoded, &Signature(signature.to_bytes())).unwrap();
-        let list = DeviceList {
+        let mut list = DeviceList {
             username: name.clone(),
             account,
             account_key,
-            number: 1,
-            previous: ListHash([0; 32]),
-            devices: vec![certificate],
+            number: before.map_or(1, |list| list.list().number + 1),
+            previous: before.map_or(ListHash([0; 32]), SignedDeviceList::hash),
+            devices: before.map_or(Vec::new(), |list| list.list().devices.clone()),
             revocations: Vec::new(),
         };
+        list.devices.push(certificate);
         let encoded = list.encode();
         let signature = key.sign(&DeviceList::signing_input(&encoded));
         let list = SignedDeviceList::assemble(&encoded, &Signature(signature.to_bytes())).unwrap();
-        Self { name, account, device, device_key, list }
+        Self { name, account, key, device, device_key, identity_key, list }
+    }
+
+    pub(crate) fn account(&self) -> AccountId {
+        self.account
+    }
+
+    pub(crate) fn register(&self, invite: Option<&str>) -> ClientFrame {
+        ClientFrame::Register(Register {
+            invite: invite.map(str::to_owned),
+            username: self.name.to_string(),
+            auth_key: AuthKey(AUTH_KEY),
+            list: self.list.as_bytes().to_vec().into(),
+        })
+    }
+
+    pub(crate) fn password_login(&self, auth_key: [u8; 32]) -> ClientFrame {
+        let auth_key = AuthKey(auth_key);
+        ClientFrame::PasswordLogin(PasswordLogin { username: self.name.to_string(), auth_key })
+    }
+
+    /// Asks for this device to be approved.
+    pub(crate) fn request(&self) -> ClientFrame {
+        ClientFrame::RequestDevice(RequestDevice {
+            device: self.device,
+            device_key: DeviceKey(self.device_key.verifying_key().to_bytes()),
+            identity_key: self.identity_key,
+        })
+    }
+
+    /// Puts the list with this device in the place of the one before.
+    pub(crate) fn replace_list(&self) -> ClientFrame {
+        let (expected, list) = (self.list.list().previous, self.list.as_bytes().to_vec().into());
+        ClientFrame::ReplaceList(ReplaceList { expected, list })
     }
 
     /// Published keys with numbers in these ranges, and signed ones of number 1.
@@ -247,13 +306,7 @@ impl Client {
     pub(crate) fn online(server: &Address, person: &Person) -> Self {
         let mut client = Self::connect(server);
         client.hello();
-        let register = Register {
-            invite: None,
-            username: person.name.to_string(),
-            auth_key: AuthKey([7; 32]),
-            list: person.list.as_bytes().to_vec().into(),
-        };
-        assert_eq!(client.ask(&ClientFrame::Register(register)), ServerFrame::Done);
+        assert_eq!(client.ask(&person.register(None)), ServerFrame::Done);
         client.sign_in(person);
         client
     }
@@ -266,7 +319,14 @@ impl Client {
         client
     }
 
-    fn sign_in(&mut self, person: &Person) {
+    /// Signs in on a connection that has said Hello.
+    pub(crate) fn sign_in(&mut self, person: &Person) {
+        let ServerFrame::DeviceIn(device_in) = self.try_sign_in(person) else { panic!("not signed in") };
+        self.incarnation = Some(device_in.mailbox.incarnation);
+    }
+
+    /// What comes of a DeviceLogin.
+    pub(crate) fn try_sign_in(&mut self, person: &Person) -> ServerFrame {
         let exporter = self.stream.conn.export_keying_material([0; 32], login::EXPORTER_LABEL, None).unwrap();
         let challenge = self.welcome.as_ref().unwrap().challenge;
         let input = login::device_login(&self.server, &challenge, &exporter);
@@ -276,10 +336,18 @@ impl Client {
             signature: Signature(person.device_key.sign(&input).to_bytes()),
             interactive: true,
         };
-        let ServerFrame::DeviceIn(device_in) = self.ask(&ClientFrame::DeviceLogin(login)) else {
-            panic!("not signed in")
-        };
-        self.incarnation = Some(device_in.mailbox.incarnation);
+        self.ask(&ClientFrame::DeviceLogin(login))
+    }
+
+    /// A connection that has said Hello.
+    pub(crate) fn greeted(daemon: &Daemon) -> Self {
+        let mut client = Self::connect(daemon);
+        client.hello();
+        client
+    }
+
+    pub(crate) fn server(&self) -> sotto_proto::ServerId {
+        self.server
     }
 
     /// Of the mailbox.

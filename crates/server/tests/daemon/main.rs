@@ -1,6 +1,7 @@
 //! The real program: start and end, exit codes, hostile connections, and the main job over real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod accounts;
 mod claims;
 mod client;
 mod program;
@@ -13,7 +14,10 @@ use std::{
 
 use client::{Client, Person};
 use program::{Daemon, sottod};
-use sotto_proto::frame::{ClientFrame, ErrorCode, Outcome, ServerFrame};
+use sotto_proto::frame::{
+    ChatEnd, ChatEnded, ChatId, ClientFrame, ErrorCode, InChat, Invite, ListUsers, Outcome, Presence,
+    ServerFrame,
+};
 
 #[test]
 fn version_help_and_mistakes() {
@@ -117,6 +121,63 @@ fn what_is_stored_survives_kill_and_comes_in_order_on_the_same_port() {
     assert_eq!(reader.delivery().envelope[0], 51);
     let log = daemon.stop_and_log();
     assert!(log.contains("connected [ alice ]") && log.contains("is offline [ bob ]"), "{log}");
+}
+
+/// Invites and accepts; both have seen the chat start.
+fn chatting(one: &mut Client, other: &mut Client, name: &str) -> ChatId {
+    let invite = Invite { users: vec![name.to_owned()] };
+    let ServerFrame::Inviting(inviting) = one.ask(&ClientFrame::Invite(invite)) else { panic!() };
+    let chat = inviting.chat;
+    assert!(matches!(other.next(), Some(ServerFrame::Invited(asked)) if asked.chat == chat));
+    assert_eq!(other.ask(&ClientFrame::Accept(InChat { chat })), ServerFrame::Done);
+    for client in [one, other] {
+        assert!(matches!(client.next(), Some(ServerFrame::ChatStarted(started)) if started.chat == chat));
+    }
+    chat
+}
+
+fn presences(client: &mut Client) -> Vec<Presence> {
+    let list = ListUsers { after: None, limit: 10 };
+    let ServerFrame::Users(users) = client.ask(&ClientFrame::ListUsers(list)) else { panic!() };
+    users.users.into_iter().map(|user| user.presence).collect()
+}
+
+#[test]
+fn a_live_chat_is_seen_by_others_and_ends_when_one_quits_or_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let mut daemon = Daemon::start(folder.path(), &[]);
+    let [mut alice, mut bob, mut carol] = [("alice", 1), ("bob", 2), ("carol", 3)]
+        .map(|(name, seed)| Client::online(&daemon, &Person::new(name, seed)));
+    let chat = chatting(&mut alice, &mut bob, "bob");
+    let busy = |name: &str| Presence::Busy(vec![name.to_owned()]);
+    assert_eq!(presences(&mut carol), [busy("bob"), busy("alice"), Presence::Available]);
+    let users = sottod(&["users", "--json", "--data-dir", dir]);
+    assert!(
+        users.out.contains(r#""name":"alice","presence":"busy","with":["bob"]"#)
+            && users.out.contains(r#""name":"carol","presence":"available","with":[]"#),
+        "{}",
+        users.out
+    );
+    assert!(sottod(&["users", "--data-dir", dir]).out.contains("busy with bob"));
+    assert_eq!(bob.ask(&ClientFrame::Quit(InChat { chat })), ServerFrame::Done);
+    let why = ChatEnd::Quit("bob".to_owned());
+    assert_eq!(alice.next(), Some(ServerFrame::ChatEnded(ChatEnded { chat, why })));
+    let chat = chatting(&mut bob, &mut alice, "alice");
+    // Without a goodbye.
+    drop(alice);
+    let why = ChatEnd::Lost("alice".to_owned());
+    assert_eq!(bob.next(), Some(ServerFrame::ChatEnded(ChatEnded { chat, why })));
+    assert_eq!(presences(&mut carol), [Presence::Offline, Presence::Available, Presence::Available]);
+    for line in [
+        "invites [ bob ]",
+        "accepted: alice and bob are busy",
+        "chat ended, bob left: alice and bob are available",
+        "accepted: bob and alice are busy",
+        "chat ended, the connection of alice was lost: bob is available",
+    ] {
+        daemon.wait_for_log(line);
+    }
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn a_replacement_needs_the_revision_it_saw<E: Engine>() {
     assert_eq!(second, AccountRecord { revision: 2, ..new });
     assert_eq!(
         engine.store().replace_account(&first, first.clone()).wait(),
-        Ok(ReplaceOutcome::Conflict(second))
+        Ok(ReplaceOutcome::Conflict(Box::new(second)))
     );
     let nobody = Person::new("nobody", 2);
     let unknown = AccountRecord { account: nobody.account, ..first };

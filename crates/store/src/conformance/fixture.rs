@@ -73,6 +73,7 @@ impl Person {
         NewAccount {
             password_hash: format!("$argon2id$of-{}", self.name),
             list: self.list(1, &[self.device]),
+            invite: None,
             now_ms: 1_000,
         }
     }

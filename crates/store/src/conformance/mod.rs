@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod accounts;
+mod endings;
 mod fixture;
+mod invites;
 mod mailboxes;
 mod model;
 mod prekeys;
@@ -15,7 +17,7 @@ use crate::{Store, StoreConfig};
 
 pub use fixture::{Person, envelope, key, outcomes, put, tag, upload};
 pub use model::{Operation, Script, apply, operations};
-pub use released::fill;
+pub use released::{fill, fixture_invite, lived_in};
 
 /// One store that can be closed and opened again.
 pub trait Engine: Sync {
@@ -38,6 +40,8 @@ pub trait Engine: Sync {
 /// Runs every check.
 pub fn all<E: Engine>() {
     accounts::all::<E>();
+    endings::all::<E>();
+    invites::all::<E>();
     prekeys::all::<E>();
     submissions::all::<E>();
     mailboxes::all::<E>();

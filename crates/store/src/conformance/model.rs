@@ -11,17 +11,25 @@ use super::{
     Engine, Person,
     fixture::{envelope, key, tag, upload},
 };
-use crate::{AckOutcome, CreateOutcome, NewEnvelope, ReplaceOutcome, Store, StoreError, Submission};
+use crate::{
+    AccountRecord, AckOutcome, CreateOutcome, Invite, InviteHash, NewAccount, NewEnvelope, ReplaceOutcome,
+    Store, StoreError, Submission,
+};
 use sotto_proto::frame::Refusal;
 
 /// People in a script, and devices each may have.
 const PEOPLE: u8 = 4;
 const DEVICES: u8 = 3;
+const INVITES: u8 = 2;
 
 /// One step of a script. Numbers pick who and what, modulo what there is.
 #[derive(Debug, Clone)]
 pub enum Operation {
-    Create { who: u8, look_alike: bool },
+    Create { who: u8, look_alike: bool, invite: Option<u8> },
+    Remove { who: u8 },
+    Reset { who: u8, back: bool },
+    Invite { invite: u8, uses: u8 },
+    Revoke { invite: u8 },
     Replace { who: u8, devices: u8, stale: bool },
     PutPrekeys { who: u8, device: u8, from: u8, count: u8 },
     Claim { who: u8, device: u8, one_time: bool },
@@ -48,6 +56,7 @@ pub enum Answer {
     Bundles(Vec<Option<PrekeyBundle>>),
     Appended(Submitted, Vec<bool>),
     Acked(AckOutcome),
+    Was(bool),
     Done,
 }
 
@@ -56,6 +65,8 @@ pub enum Answer {
 #[derive(Debug, PartialEq, Eq)]
 pub struct View {
     names: Vec<(String, AccountId)>,
+    accounts: Vec<Option<AccountRecord>>,
+    invites: Vec<Invite>,
     devices: Vec<(DeviceId, Option<DeviceView>, PrekeyCounts)>,
     fates: Vec<FateState>,
     submissions: Vec<Option<Submitted>>,
@@ -75,6 +86,16 @@ fn person(who: u8) -> Person {
     Person::new(["alice", "bob", "carol", "oil"][usize::from(who)], 1 + who)
 }
 
+/// Who they are after a reset.
+fn renewed(who: u8) -> Person {
+    let who = who % PEOPLE;
+    Person::new(person(who).name.as_str(), 50 + who)
+}
+
+fn hash_of(invite: u8) -> InviteHash {
+    InviteHash::of(&format!("token {}", invite % INVITES))
+}
+
 fn device_of(who: u8, device: u8) -> DeviceId {
     person(who).device(device % DEVICES)
 }
@@ -85,7 +106,12 @@ pub fn operations() -> impl proptest::strategy::Strategy<Value = Vec<Operation>>
     use proptest::prelude::*;
     let to = prop::collection::vec((0..PEOPLE, 0..DEVICES, 0..9000_u16, prop::bool::weighted(0.1)), 0..6);
     let one = prop_oneof![
-        2 => (0..PEOPLE, prop::bool::weighted(0.3)).prop_map(|(who, look_alike)| Operation::Create { who, look_alike }),
+        3 => (0..PEOPLE, prop::bool::weighted(0.3), prop::option::weighted(0.3, 0..INVITES))
+            .prop_map(|(who, look_alike, invite)| Operation::Create { who, look_alike, invite }),
+        1 => (0..PEOPLE).prop_map(|who| Operation::Remove { who }),
+        1 => (0..PEOPLE, prop::bool::weighted(0.3)).prop_map(|(who, back)| Operation::Reset { who, back }),
+        1 => (0..INVITES, 0..3_u8).prop_map(|(invite, uses)| Operation::Invite { invite, uses }),
+        1 => (0..INVITES).prop_map(|invite| Operation::Revoke { invite }),
         2 => (0..PEOPLE, 0..8_u8, prop::bool::weighted(0.1))
             .prop_map(|(who, devices, stale)| Operation::Replace { who, devices, stale }),
         2 => (0..PEOPLE, 0..DEVICES, 0..60_u8, 0..60_u8)
@@ -120,13 +146,43 @@ fn new_envelope(script: &mut Script, to: (u8, u8, u16, bool)) -> NewEnvelope {
 /// Does one step.
 pub fn apply<E: Engine>(engine: &mut E, script: &mut Script, operation: &Operation) -> Answer {
     match operation {
-        Operation::Create { who, look_alike } => {
+        Operation::Create { who, look_alike, invite } => {
             let mut person = person(*who);
             if *look_alike {
                 // The same look with other ids, or the same ids with another name.
                 person = Person::new(&format!("{}-", person.name), 100 + *who);
             }
-            Answer::Created(engine.store().create_account(person.new_account()).wait())
+            let account = NewAccount { invite: invite.map(hash_of), ..person.new_account() };
+            Answer::Created(engine.store().create_account(account).wait())
+        }
+        Operation::Remove { who } => {
+            Answer::Was(engine.store().remove_account(person(*who).account).wait().unwrap())
+        }
+        Operation::Reset { who, back } => {
+            let (from, to) =
+                if *back { (renewed(*who), person(*who)) } else { (person(*who), renewed(*who)) };
+            let Some(record) = engine.store().account(from.account).wait().unwrap() else {
+                return Answer::Done;
+            };
+            let list = to.list(1, &[to.device]);
+            Answer::Replaced(engine.store().reset_account(&record, list, 7_000).wait())
+        }
+        Operation::Invite { invite, uses } => {
+            let invite = Invite {
+                hash: hash_of(*invite),
+                uses: u32::from(*uses),
+                created_ms: 0,
+                // An account is always made at 1,000.
+                expires_ms: if *uses == 2 { 900 } else { 2_000 },
+                note: String::new(),
+            };
+            match engine.store().create_invite(invite).wait() {
+                Ok(made) => Answer::Was(made),
+                Err(_) => Answer::Done,
+            }
+        }
+        Operation::Revoke { invite } => {
+            Answer::Was(engine.store().revoke_invite(hash_of(*invite)).wait().unwrap())
         }
         Operation::Replace { who, devices, stale } => {
             let person = person(*who);
@@ -188,14 +244,17 @@ impl Script {
         let names = store.names(None, usize::MAX).wait().unwrap();
         let mut devices = Vec::new();
         for who in 0..PEOPLE {
-            for number in 0..DEVICES {
-                let device = device_of(who, number);
+            let own = (0..DEVICES).map(|number| device_of(who, number));
+            for device in own.chain([renewed(who).device]) {
                 let counts = store.prekey_counts(device).wait().unwrap();
                 devices.push((device, device_view(store, device), counts));
             }
         }
         let usage = store.usage().wait().unwrap();
+        let accounts = (0..PEOPLE).flat_map(|who| [person(who).account, renewed(who).account]);
         View {
+            accounts: accounts.map(|account| store.account(account).wait().unwrap()).collect(),
+            invites: store.invites().wait().unwrap(),
             names: names.into_iter().map(|(name, account)| (name.to_string(), account)).collect(),
             devices,
             fates: store.fates((0..=self.envelopes).map(tag).collect()).wait().unwrap(),

@@ -9,14 +9,15 @@ use super::{
     files::read_content,
     group::{Group, Publish},
     prekeys,
-    request::Replacement,
-    row::{
-        Content, DeviceRow, account_bytes, account_of, decode_content, decode_owner, directory,
-        encode_content, encode_owner,
-    },
+    record::{AccountRow, account_bytes},
+    request::{Replacement, Reset},
+    row::{Content, DeviceRow, decode_owner, directory, encode_owner},
     writer::{Mailbox, Writer},
 };
 use crate::{AccountRecord, CreateOutcome, NewAccount, ReplaceOutcome, StoreError};
+
+/// A row of the directory and what is to stand in it, or nothing.
+pub(crate) type Row = (Vec<u8>, Option<Vec<u8>>);
 
 impl Writer {
     pub(crate) fn create(
@@ -44,19 +45,34 @@ impl Writer {
         if in_use || self.shared.trees.directory.contains_key(directory::account(&record.account))? {
             return Ok(CreateOutcome::Collision);
         }
+        let redeemed = match new.invite {
+            Some(hash) => match self.redeem(hash, new.now_ms)? {
+                Some(row) => Some(row),
+                None => return Ok(CreateOutcome::NotInvited),
+            },
+            None => None,
+        };
+        let mut rows = self.new_account(&record, group)?;
+        // In one step with the account: the last use of an invite makes one, whatever happens.
+        rows.extend(redeemed.map(|redeemed| self.keep_invite(&redeemed)));
+        self.write_directory(rows, group)?;
+        self.totals.accounts = self.totals.accounts.saturating_add(1);
+        Ok(CreateOutcome::Created)
+    }
+
+    /// The rows of an account that is not there yet; opens its mailboxes.
+    fn new_account(&mut self, record: &AccountRecord, group: &mut Group) -> Result<Vec<Row>, StoreError> {
         let owner = encode_owner(&record.account, &record.username);
-        let content = self.content(account_bytes(&record)?, group)?;
+        let content = self.content(account_bytes(record)?, group)?;
         let mut rows = vec![
-            (directory::account(&record.account), Some(encode_content(&content))),
+            (directory::account(&record.account), Some(AccountRow::new(content).encode())),
             (directory::skeleton(&record.username), Some(owner.clone())),
             (directory::name(&record.username), Some(owner)),
         ];
         for device in &record.devices {
             rows.push(self.open_mailbox(record.account, *device, group)?);
         }
-        self.write_directory(rows, group)?;
-        self.totals.accounts = self.totals.accounts.saturating_add(1);
-        Ok(CreateOutcome::Created)
+        Ok(rows)
     }
 
     pub(crate) fn replace(
@@ -68,7 +84,7 @@ impl Writer {
             return Ok(ReplaceOutcome::Unknown);
         };
         if current.revision != replacement.revision {
-            return Ok(ReplaceOutcome::Conflict(current));
+            return Ok(ReplaceOutcome::Conflict(Box::new(current)));
         }
         let next = current.succeeded_by(replacement.new);
         let known = |device: &DeviceId| self.devices.get(device).copied();
@@ -77,24 +93,30 @@ impl Writer {
             return Ok(ReplaceOutcome::Collision);
         }
         let added: Vec<_> = next.devices.iter().filter(|device| known(device).is_none()).copied().collect();
-        let gone: Vec<_> = current
-            .devices
-            .iter()
-            .filter(|device| !next.devices.contains(device))
-            .filter_map(|device| known(device).map(|row| (*device, row)))
-            .collect();
+        let gone = current.devices.iter().filter(|device| !next.devices.contains(device));
+        let gone: Vec<_> = gone.filter_map(|device| known(device).map(|row| (*device, row))).collect();
         if group.disk_full && !added.is_empty() {
             return Err(StoreError::DiskFull);
         }
         let content = self.content(account_bytes(&next)?, group)?;
         self.drop_content(&old_content, group);
-        let mut rows = vec![(directory::account(&next.account), Some(encode_content(&content)))];
+        let mut rows = vec![(directory::account(&next.account), Some(AccountRow::new(content).encode()))];
         for device in added {
             rows.push(self.open_mailbox(next.account, device, group)?);
         }
         rows.extend(gone.iter().map(|(device, _)| (directory::device(device), None)));
         // First the directory, in one step: a mailbox whose device is not in it is removed at the next opening.
         self.write_directory(rows, group)?;
+        self.close_devices(gone, group)?;
+        Ok(ReplaceOutcome::Replaced(next.revision))
+    }
+
+    /// Removes mailboxes and prekeys of devices that the directory does not have any more.
+    fn close_devices(
+        &mut self,
+        gone: Vec<(DeviceId, DeviceRow)>,
+        group: &mut Group,
+    ) -> Result<(), StoreError> {
         for (device, row) in gone {
             self.devices.remove(&device);
             self.close_mailbox(row.queue, group)?;
@@ -102,7 +124,56 @@ impl Writer {
             self.state.side_bytes = self.state.side_bytes.saturating_sub(removed);
             group.publish.push(Publish::Close(device, row.queue));
         }
+        Ok(())
+    }
+
+    /// The devices of a record that have mailboxes.
+    fn devices_of(&self, record: &AccountRecord) -> Vec<(DeviceId, DeviceRow)> {
+        let row = |device: &DeviceId| self.devices.get(device).map(|row| (*device, *row));
+        record.devices.iter().filter_map(row).collect()
+    }
+
+    pub(crate) fn reset(&mut self, reset: &Reset, group: &mut Group) -> Result<ReplaceOutcome, StoreError> {
+        if group.disk_full {
+            return Err(StoreError::DiskFull);
+        }
+        let Some((current, old_content)) = self.record(reset.account)? else {
+            return Ok(ReplaceOutcome::Unknown);
+        };
+        if current.revision != reset.revision {
+            return Ok(ReplaceOutcome::Conflict(Box::new(current)));
+        }
+        let next = current.reset_to(&reset.list, reset.now_ms);
+        let in_use = next.devices.iter().any(|device| self.devices.contains_key(device))
+            || self.shared.trees.directory.contains_key(directory::account(&next.account))?;
+        if in_use || next.username != current.username {
+            return Ok(ReplaceOutcome::Collision);
+        }
+        let gone = self.devices_of(&current);
+        self.drop_content(&old_content, group);
+        let mut rows = vec![(directory::account(&current.account), None)];
+        rows.extend(gone.iter().map(|(device, _)| (directory::device(device), None)));
+        // The name's rows take the place of the old ones.
+        rows.extend(self.new_account(&next, group)?);
+        self.write_directory(rows, group)?;
+        self.close_devices(gone, group)?;
         Ok(ReplaceOutcome::Replaced(next.revision))
+    }
+
+    pub(crate) fn remove(&mut self, account: AccountId, group: &mut Group) -> Result<bool, StoreError> {
+        let Some((record, content)) = self.record(account)? else { return Ok(false) };
+        let gone = self.devices_of(&record);
+        self.drop_content(&content, group);
+        let mut rows = vec![
+            (directory::account(&account), None),
+            (directory::skeleton(&record.username), None),
+            (directory::name(&record.username), None),
+        ];
+        rows.extend(gone.iter().map(|(device, _)| (directory::device(device), None)));
+        self.write_directory(rows, group)?;
+        self.totals.accounts = self.totals.accounts.saturating_sub(1);
+        self.close_devices(gone, group)?;
+        Ok(true)
     }
 
     /// The newest record, committed or not, and where it stands.
@@ -110,9 +181,9 @@ impl Writer {
         let Some(row) = self.shared.trees.directory.get(directory::account(&account))? else {
             return Ok(None);
         };
-        let content = decode_content(&row)?;
-        let record = account_of(&read_content(&self.shared.files, &content)?)?;
-        Ok(Some((record, content)))
+        let row = AccountRow::decode(&row)?;
+        let record = row.record(&read_content(&self.shared.files, &row.content)?)?;
+        Ok(Some((record, row.content)))
     }
 
     /// The device's row; its queue's id is given once, so that one that comes back gets another.
@@ -121,7 +192,7 @@ impl Writer {
         account: AccountId,
         device: DeviceId,
         group: &mut Group,
-    ) -> Result<(Vec<u8>, Option<Vec<u8>>), StoreError> {
+    ) -> Result<Row, StoreError> {
         let row = DeviceRow { account, queue: self.number()? };
         self.devices.insert(device, row);
         self.mailboxes.insert(row.queue, Mailbox::default());
@@ -130,11 +201,7 @@ impl Writer {
     }
 
     /// Writes rows of the directory in one step. Readers go by the old ones until the group is committed.
-    fn write_directory(
-        &mut self,
-        rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-        group: &mut Group,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn write_directory(&mut self, rows: Vec<Row>, group: &mut Group) -> Result<(), StoreError> {
         self.sync_files(group)?;
         let tree = &self.shared.trees.directory;
         let mut batch = ::sled::Batch::default();

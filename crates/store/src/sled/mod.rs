@@ -11,10 +11,12 @@ pub(crate) mod database;
 pub(crate) mod files;
 pub(crate) mod folder;
 mod group;
+mod invites;
 mod line;
 mod mailboxes;
 mod opening;
 pub(crate) mod prekeys;
+pub(crate) mod record;
 mod request;
 pub(crate) mod row;
 mod shared;
@@ -33,7 +35,7 @@ use std::{
 };
 
 use sotto_proto::{
-    AccountId, DeviceId, FateTag, QueueNumber, Username,
+    AccountId, DeviceId, FateTag, QueueNumber, SignedDeviceList, Username,
     frame::{FateState, MailboxState, Submitted},
     prekey::{PrekeyBundle, PrekeyCounts, PrekeyUpload},
 };
@@ -41,13 +43,13 @@ use sotto_proto::{
 use self::{
     database::guarded,
     line::Line,
-    request::{Replacement, Request},
+    request::{Replacement, Request, Reset},
     shared::Shared,
     writer::Writer,
 };
 use crate::{
-    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, NewAccount, Pending, Promise,
-    ReplaceOutcome, Store, StoreConfig, StoreError, Submission, SubmissionKey, Usage, dump::Summary,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, Invite, InviteHash, NewAccount, Pending,
+    Promise, ReplaceOutcome, Store, StoreConfig, StoreError, Submission, SubmissionKey, Usage, dump::Summary,
 };
 
 /// Changes that wait: eight full groups. More means that the disk does not keep up, and callers should hear of it.
@@ -246,6 +248,36 @@ impl Store for SledStore {
     fn replace_account(&self, expected: &AccountRecord, new: AccountRecord) -> Pending<ReplaceOutcome> {
         let replacement = Replacement { account: expected.account, revision: expected.revision, new };
         self.change(|promise| Request::Replace(Box::new(replacement), promise))
+    }
+
+    fn reset_account(
+        &self,
+        expected: &AccountRecord,
+        list: SignedDeviceList,
+        now_ms: u64,
+    ) -> Pending<ReplaceOutcome> {
+        let reset = Reset { account: expected.account, revision: expected.revision, list, now_ms };
+        self.change(|promise| Request::Reset(Box::new(reset), promise))
+    }
+
+    fn remove_account(&self, account: AccountId) -> Pending<bool> {
+        self.change(|promise| Request::Remove(account, promise))
+    }
+
+    fn create_invite(&self, invite: Invite) -> Pending<bool> {
+        self.change(|promise| Request::CreateInvite(Box::new(invite), promise))
+    }
+
+    fn invite(&self, hash: InviteHash) -> Pending<Option<Invite>> {
+        self.look(move |shared| shared.invite(hash))
+    }
+
+    fn invites(&self) -> Pending<Vec<Invite>> {
+        self.look(Shared::invites)
+    }
+
+    fn revoke_invite(&self, hash: InviteHash) -> Pending<bool> {
+        self.change(|promise| Request::RevokeInvite(hash, promise))
     }
 
     fn names(&self, after: Option<Username>, limit: usize) -> Pending<Vec<(Username, AccountId)>> {

@@ -15,14 +15,15 @@ use super::{
     folder::{Folder, sync_folder},
     group::Group,
     prekeys,
+    record::{AccountRow, decode_invite},
     row::{
-        DeviceRow, EnvelopeRow, MailboxRow, decode_content, decode_owner, decode_tally, directory,
-        envelope_place, id_of_key, queue,
+        DeviceRow, EnvelopeRow, MailboxRow, decode_owner, decode_tally, directory, envelope_place, id_of_key,
+        queue,
     },
     shared::{Mailboxes, Shared},
     writer::{Found, Mailbox, Writer},
 };
-use crate::{StoreConfig, StoreError};
+use crate::{InviteHash, StoreConfig, StoreError};
 
 /// Everything the opening scan finds out.
 #[derive(Debug, Default)]
@@ -124,8 +125,8 @@ fn scan_directory(database: &Database, files: &Files, scan: &mut Scan) -> Result
         scan.bytes += (key.len() + value.len()) as u64;
         match key.first() {
             Some(&directory::ACCOUNT) => {
-                accounts.insert(id_of_key(&key)?);
-                if let Some(file) = decode_content(&value)?.file() {
+                accounts.insert(id_of_key::<16>(&key)?);
+                if let Some(file) = AccountRow::decode(&value)?.content.file() {
                     present(files, &file)?;
                     scan.files.insert(file.id);
                     scan.found.totals.file_bytes += u64::from(file.length);
@@ -145,6 +146,10 @@ fn scan_directory(database: &Database, files: &Files, scan: &mut Scan) -> Result
             }
             Some(&directory::SKELETON) => {
                 decode_owner(&value)?;
+            }
+            Some(&directory::INVITE) => {
+                decode_invite(InviteHash(id_of_key(&key)?), &value)?;
+                scan.found.invites += 1;
             }
             _ => return Err(StoreError::Damaged("an unknown row in the directory".to_owned())),
         }
@@ -239,6 +244,7 @@ fn writer(
         devices: found.devices,
         mailboxes: found.mailboxes,
         totals: found.totals,
+        invites: found.invites,
         next,
         reserved: next,
         pretend_full,

@@ -9,7 +9,7 @@ use sotto_proto::{
     wire::{Reader, WireError, Writer},
 };
 
-use crate::{AccountRecord, StoreError, SubmissionKey, quota::Load};
+use crate::{InviteHash, StoreError, SubmissionKey, quota::Load};
 
 const VERSION: u8 = 1;
 
@@ -22,11 +22,18 @@ pub(crate) const MAX_INLINE: usize = MAX_VALUE - 64;
 pub(crate) const MAX_OUTCOMES: usize = (MAX_INLINE - 32) / 17;
 const _: () = assert!(MAX_OUTCOMES >= sotto_proto::limits::MAX_ENVELOPES_PER_SUBMIT);
 
-fn damaged(what: &'static str) -> impl Fn(WireError) -> StoreError {
+pub(crate) fn damaged(what: &'static str) -> impl Fn(WireError) -> StoreError {
     move |error| StoreError::Damaged(format!("{what}: {error}"))
 }
 
-fn versioned<'a>(value: &'a [u8], what: &'static str) -> Result<Reader<'a>, StoreError> {
+/// A value's beginning.
+pub(crate) fn new_value() -> Writer {
+    let mut out = Writer::new();
+    out.u8(VERSION);
+    out
+}
+
+pub(crate) fn versioned<'a>(value: &'a [u8], what: &'static str) -> Result<Reader<'a>, StoreError> {
     let mut reader = Reader::new(value);
     match reader.u8() {
         Ok(VERSION) => Ok(reader),
@@ -75,14 +82,14 @@ impl Content {
         }
     }
 
-    fn write(&self, out: &mut Writer) {
+    pub(crate) fn write(&self, out: &mut Writer) {
         match self {
             Self::Inline(bytes) => out.u8(0).raw(bytes),
             Self::File(file) => out.u8(1).u64(file.id).u32(file.length).raw(&file.hash),
         };
     }
 
-    fn read(mut reader: Reader<'_>) -> Result<Self, WireError> {
+    pub(crate) fn read(mut reader: Reader<'_>) -> Result<Self, WireError> {
         match reader.u8()? {
             0 => Ok(Self::Inline(reader.rest().to_vec())),
             1 => {
@@ -97,10 +104,11 @@ impl Content {
 
 /// Keys of the tree `directory`.
 pub(crate) mod directory {
-    use super::{AccountId, DeviceId, Username};
+    use super::{AccountId, DeviceId, InviteHash, Username};
 
     pub(crate) const ACCOUNT: u8 = b'a';
     pub(crate) const DEVICE: u8 = b'd';
+    pub(crate) const INVITE: u8 = b'i';
     pub(crate) const SKELETON: u8 = b's';
     pub(crate) const NAME: u8 = b'u';
 
@@ -110,6 +118,10 @@ pub(crate) mod directory {
 
     pub(crate) fn device(device: &DeviceId) -> Vec<u8> {
         [&[DEVICE][..], &device.0].concat()
+    }
+
+    pub(crate) fn invite(hash: &InviteHash) -> Vec<u8> {
+        [&[INVITE][..], &hash.0].concat()
     }
 
     pub(crate) fn skeleton(name: &Username) -> Vec<u8> {
@@ -187,8 +199,8 @@ pub(crate) fn envelope_place(key: &[u8]) -> Result<(u64, u64), StoreError> {
 }
 
 /// The id that follows a prefix byte.
-pub(crate) fn id_of_key(key: &[u8]) -> Result<[u8; 16], StoreError> {
-    let id = key.get(1..).and_then(|id| <[u8; 16]>::try_from(id).ok());
+pub(crate) fn id_of_key<const N: usize>(key: &[u8]) -> Result<[u8; N], StoreError> {
+    let id = key.get(1..).and_then(|id| <[u8; N]>::try_from(id).ok());
     id.ok_or_else(|| StoreError::Damaged("a key of the wrong length".to_owned()))
 }
 
@@ -431,26 +443,6 @@ pub(crate) fn decode_owner(value: &[u8]) -> Result<(AccountId, Username), StoreE
         Ok((account, Username::try_from(name).map_err(|_| WireError::Invalid("name"))?))
     };
     read().map_err(damaged("a name"))
-}
-
-/// An account's row, whose content is [`account_bytes`].
-pub(crate) fn encode_content(content: &Content) -> Vec<u8> {
-    let mut out = Writer::new();
-    out.u8(VERSION);
-    content.write(&mut out);
-    out.finish()
-}
-
-pub(crate) fn decode_content(value: &[u8]) -> Result<Content, StoreError> {
-    Content::read(versioned(value, "an account")?).map_err(damaged("an account"))
-}
-
-pub(crate) fn account_bytes(record: &AccountRecord) -> Result<Vec<u8>, StoreError> {
-    codec::encode(record).map_err(|error| StoreError::Failed(format!("an account: {error}")))
-}
-
-pub(crate) fn account_of(bytes: &[u8]) -> Result<AccountRecord, StoreError> {
-    codec::decode(bytes).map_err(|error| StoreError::Damaged(format!("an account: {error}")))
 }
 
 /// A prekey: version and bincode.

@@ -20,12 +20,13 @@ use super::{
     database::Trees,
     files::{Files, bytes_on_disk},
     prekeys,
+    record::{AccountRow, decode_invite},
     row::{
-        DeviceRow, EnvelopeRow, FateRow, MailboxRow, SubmissionRow, account_of, decode_content, decode_owner,
-        directory, envelope_place, queue,
+        DeviceRow, EnvelopeRow, FateRow, MailboxRow, SubmissionRow, decode_owner, directory, envelope_place,
+        id_of_key, queue,
     },
 };
-use crate::{AccountRecord, Delivery, StoreError, SubmissionKey, Usage};
+use crate::{AccountRecord, Delivery, Invite, InviteHash, StoreError, SubmissionKey, Usage};
 
 /// How often a reader looks again when a file went away under it; each time the row must have changed.
 const ATTEMPTS: usize = 4;
@@ -112,8 +113,9 @@ impl Shared {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let Some(row) = self.directory(&directory::account(&account))? else { return Ok(None) };
-            if let Some(bytes) = self.files.read(&decode_content(&row)?)? {
-                return account_of(&bytes).map(Some);
+            let decoded = AccountRow::decode(&row)?;
+            if let Some(bytes) = self.files.read(&decoded.content)? {
+                return decoded.record(&bytes).map(Some);
             }
             if last.as_ref() == Some(&row) {
                 break;
@@ -156,6 +158,25 @@ impl Shared {
             names.push((name, account));
         }
         Ok(names)
+    }
+
+    pub(crate) fn invite(&self, hash: InviteHash) -> Result<Option<Invite>, StoreError> {
+        self.directory(&directory::invite(&hash))?.map(|row| decode_invite(hash, &row)).transpose()
+    }
+
+    pub(crate) fn invites(&self) -> Result<Vec<Invite>, StoreError> {
+        let before = self.before();
+        let mut invites = Vec::new();
+        for row in self.trees.directory.scan_prefix([directory::INVITE]) {
+            let (key, value) = row?;
+            let value = match before.get(&*key) {
+                Some(None) => continue,
+                Some(Some(old)) => old.clone(),
+                None => value,
+            };
+            invites.push(decode_invite(InviteHash(id_of_key(&key)?), &value)?);
+        }
+        Ok(invites)
     }
 
     pub(crate) fn prekey_counts(&self, device: DeviceId) -> Result<PrekeyCounts, StoreError> {

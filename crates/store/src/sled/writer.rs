@@ -53,6 +53,7 @@ pub(crate) struct Found {
     pub(crate) devices: HashMap<DeviceId, DeviceRow>,
     pub(crate) mailboxes: HashMap<u64, Mailbox>,
     pub(crate) totals: Totals,
+    pub(crate) invites: usize,
 }
 
 /// The writer's own state.
@@ -65,6 +66,7 @@ pub(crate) struct Writer {
     pub(crate) devices: HashMap<DeviceId, DeviceRow>,
     pub(crate) mailboxes: HashMap<u64, Mailbox>,
     pub(crate) totals: Totals,
+    pub(crate) invites: usize,
     pub(crate) state: StateRow,
     /// The next number to give.
     pub(crate) next: u64,
@@ -127,6 +129,10 @@ impl Writer {
         match request {
             Request::Create(new, promise) => answer!(promise, self.create(&new, group)),
             Request::Replace(replacement, promise) => answer!(promise, self.replace(*replacement, group)),
+            Request::Reset(reset, promise) => answer!(promise, self.reset(&reset, group)),
+            Request::Remove(account, promise) => answer!(promise, self.remove(account, group)),
+            Request::CreateInvite(invite, promise) => answer!(promise, self.create_invite(&invite, group)),
+            Request::RevokeInvite(hash, promise) => answer!(promise, self.revoke_invite(hash, group)),
             Request::PutPrekeys(device, upload, promise) => {
                 answer!(promise, self.put_prekeys(device, *upload, group));
             }

@@ -22,7 +22,10 @@ fn a_second_device_receives_and_sees_what_the_first_sends() {
     world.send(bob, "alice", "from bob's first");
     world.pass(5_000);
     assert_eq!(world.fate(alice, after), Fate::Delivered);
-    assert_eq!(world.screen(bob), ["alice: before", "alice: after", "bob: from bob's first"]);
+    let added = format!("? a device was added to your account: {}.", world.devices[laptop].id);
+    assert!(world.screen(bob).iter().any(|line| line.starts_with(&added)), "its owner is told");
+    assert!(world.warnings(bob).contains("a device was added to your account"));
+    assert_eq!(world.said(bob), ["alice: before", "alice: after", "bob: from bob's first"]);
     assert_eq!(world.screen(laptop), ["alice: after", "bob: from bob's first"]);
     world.send(laptop, "alice", "from bob's second");
     world.pass(5_000);
@@ -69,7 +72,7 @@ fn a_device_that_is_added_to_a_large_submit_gets_everything_too() {
     }
     world.pass(60_000);
     for device in [laptop, desk] {
-        assert_eq!(world.screen(device), texts("alice: number", 300));
+        assert_eq!(world.said(device), texts("alice: number", 300));
     }
-    assert_eq!(world.screen(bob)[1..], texts("alice: number", 300));
+    assert_eq!(world.said(bob)[1..], texts("alice: number", 300));
 }

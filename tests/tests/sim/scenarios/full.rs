@@ -63,7 +63,7 @@ fn one_devices_full_mailbox_does_not_hold_up_the_others() {
     for text in texts("number", 9) {
         world.send(alice, "bob", &text);
     }
-    assert_eq!(world.screen(bob), texts("alice: number", 9), "the connected device has everything");
+    assert_eq!(world.said(bob), texts("alice: number", 9), "the connected device has everything");
     world.connect(laptop);
     world.pass(120_000);
     assert_eq!(world.screen(laptop), texts("alice: number", 9));

@@ -30,6 +30,8 @@ pub(crate) struct Device {
     pub(crate) asked: Vec<&'static str>,
     pub(crate) closed: Option<(ClientError, bool)>,
     pub(super) wake_ms: Option<u64>,
+    /// How the last change of the password was settled.
+    pub(crate) password_changed: Option<bool>,
 }
 
 impl World {
@@ -125,6 +127,7 @@ impl World {
             ClientOutput::Reply(CommandId(id), reply) => {
                 device.replies.insert(id, reply);
             }
+            ClientOutput::PasswordSettled { changed } => device.password_changed = Some(changed),
             ClientOutput::Event(event) => device.events.push(event),
             ClientOutput::Close { error, reconnect } => {
                 device.closed = Some((error, reconnect));

@@ -1,8 +1,8 @@
 //! What people do and see.
 
 use sotto_client::{
-    api::{ClientError, Command, Event, Fate, Recipient, Reply, Row, RowBody},
-    core::{CommandId, Input as ClientInput},
+    api::{ChatEvent, ClientError, Command, Event, Fate, Recipient, Reply, Row, RowBody},
+    core::{CommandId, Input as ClientInput, WithKey},
 };
 use sotto_proto::MessageId;
 
@@ -16,6 +16,48 @@ impl World {
         device.inbox.push_back(ClientInput::Command(CommandId(id), command));
         self.settle();
         self.devices[index].replies.remove(&id).expect("every command is answered")
+    }
+
+    /// Puts such a command in without letting the world go on; answers its number.
+    pub(crate) fn ask_with_key(&mut self, index: usize, command: WithKey) -> u64 {
+        let device = &mut self.devices[index];
+        device.commands += 1;
+        device.inbox.push_back(ClientInput::WithKey(CommandId(device.commands), command));
+        device.commands
+    }
+
+    /// A command whose password has become a key.
+    pub(crate) fn with_key(&mut self, index: usize, command: WithKey) -> Result<Reply, ClientError> {
+        let device = &mut self.devices[index];
+        device.commands += 1;
+        let id = device.commands;
+        device.inbox.push_back(ClientInput::WithKey(CommandId(id), command));
+        self.settle();
+        self.devices[index].replies.remove(&id).expect("every command is answered")
+    }
+
+    /// Puts a command in without letting the world go on; answers its number.
+    pub(crate) fn ask(&mut self, index: usize, command: Command) -> u64 {
+        let device = &mut self.devices[index];
+        device.commands += 1;
+        device.inbox.push_back(ClientInput::Command(CommandId(device.commands), command));
+        device.commands
+    }
+
+    /// What happened about live chats since the last look.
+    pub(crate) fn chat_events(&mut self, index: usize) -> Vec<ChatEvent> {
+        let events = std::mem::take(&mut self.devices[index].events);
+        let chats = events.into_iter().filter_map(|event| match event {
+            Event::Chat(chat) => Some(chat),
+            _ => None,
+        });
+        chats.collect()
+    }
+
+    /// Whether a person sits at a device's faces.
+    pub(crate) fn interactive(&mut self, index: usize, interactive: bool) {
+        self.devices[index].inbox.push_back(ClientInput::Interactive(interactive));
+        self.settle();
     }
 
     /// Writes a text; the world goes on only when something is run.
@@ -64,6 +106,13 @@ impl World {
             RowBody::Newer(kind) => format!("{}: kind {kind}", row.from),
         };
         self.rows(index).into_iter().map(line).collect()
+    }
+
+    /// The screen without the rows that tell of a new device of one's own.
+    pub(crate) fn said(&mut self, index: usize) -> Vec<String> {
+        let mut lines = self.screen(index);
+        lines.retain(|line| !line.starts_with("? a device was added to your account"));
+        lines
     }
 
     /// Everything that waits in a device's outbox, messages and what devices tell each other.

@@ -16,7 +16,8 @@ use sotto_proto::{
 use sotto_server::core::{ConnectionId, Core as ServerCore, CoreConfig, Input as ServerInput};
 use sotto_store::{MemoryStore, StoreConfig};
 
-pub(crate) use self::people::Held;
+pub(crate) use self::people::{Held, PASSWORD};
+
 use self::{device::Device, people::Account};
 
 const SPKI: &[u8] = b"the server's key";

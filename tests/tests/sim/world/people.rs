@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use sotto_client::store::{Identity, LocalStore, ServerPin};
-use sotto_crypto::{AccountSecret, DeviceSecret};
+use sotto_crypto::{AccountSecret, DeviceSecret, PendingCode};
 use sotto_proto::{
     AccountId, Certificate, DeviceId, DeviceList, ListHash, SignedCertificate, SignedDeviceList, Username,
     VersionRange,
     device_list::Revocation,
-    frame::{AuthKey, ClientFrame, FrameDecoder, Hello, Register},
+    frame::{AuthKey, ClientFrame, FrameDecoder, Hello, PasswordLogin, Register, RequestDevice},
     limits::MAX_FRAME,
 };
 use sotto_server::core::Input as ServerInput;
@@ -34,7 +34,15 @@ pub(crate) struct Held {
     pub(crate) auth_key: bool,
 }
 
-const AUTH_KEY: AuthKey = AuthKey([7; 32]);
+/// The key of everybody's password.
+pub(crate) const PASSWORD: AuthKey = AuthKey([7; 32]);
+
+/// A machine that waits to be added to an account.
+pub(crate) struct Stranger {
+    pub(crate) id: DeviceId,
+    secret: DeviceSecret,
+    pub(crate) code: PendingCode,
+}
 
 impl World {
     /// An account with its first device, registered and connected.
@@ -85,7 +93,7 @@ impl World {
         let register = Register {
             invite: None,
             username: name.to_string(),
-            auth_key: AUTH_KEY,
+            auth_key: PASSWORD,
             list: list.as_bytes().to_vec().into(),
         };
         let hello = Hello { versions: VersionRange::OURS, software: "simulation".to_owned() };
@@ -128,6 +136,51 @@ impl World {
         known.list = known.secret.sign_device_list(&list).unwrap();
         self.put_list(account);
         self.add_device(account, &device, device_id, certificate)
+    }
+
+    /// A machine that has only the password of an account asks to be added; it shows the code.
+    pub(crate) fn waiting_device(&mut self, account: usize) -> Stranger {
+        self.waiting_device_with(account, PASSWORD)
+    }
+
+    pub(crate) fn waiting_device_with(&mut self, account: usize, auth_key: AuthKey) -> Stranger {
+        let secret = DeviceSecret::generate(&mut self.rng);
+        let id = DeviceId(self.random());
+        let known = &self.accounts[account];
+        let (device_key, identity_key) = (secret.device_key(), secret.identity_key());
+        let code = PendingCode::of(&known.id, &known.secret.public(), &id, &device_key, &identity_key);
+        let login = PasswordLogin { username: known.name.to_string(), auth_key };
+        let connection = self.connect_server();
+        let hello = Hello { versions: VersionRange::OURS, software: "simulation".to_owned() };
+        let request = RequestDevice { device: id, device_key, identity_key };
+        for (number, frame) in [
+            (1, ClientFrame::Hello(hello)),
+            (2, ClientFrame::PasswordLogin(login)),
+            (3, ClientFrame::RequestDevice(request)),
+        ] {
+            self.to_server.push_back((connection, number, frame));
+        }
+        self.settle();
+        Stranger { id, secret, code }
+    }
+
+    /// A machine that was approved finishes its profile with what the server has in its account's list; `None` if it is
+    /// not in there.
+    pub(crate) fn approved(&mut self, account: usize, stranger: &Stranger) -> Option<usize> {
+        let record = wait(self.store.account(self.accounts[account].id)).unwrap().unwrap();
+        let list = SignedDeviceList::parse(&record.list).unwrap();
+        let certificate = list.list().device(&stranger.id)?.clone();
+        self.accounts[account].list = list;
+        // Nobody gave it the account's key.
+        let held = std::mem::replace(&mut self.held, Held { account_key: false, auth_key: true });
+        let index = self.add_device(account, &stranger.secret, stranger.id, certificate);
+        self.held = held;
+        Some(index)
+    }
+
+    /// Whom the server's store says that an account blocks.
+    pub(crate) fn blocked_by(&self, account: usize) -> Vec<AccountId> {
+        wait(self.store.account(self.accounts[account].id)).unwrap().unwrap().blocked
     }
 
     /// An account whose device has not been there yet since it registered, so that it has published no keys.
@@ -175,7 +228,7 @@ impl World {
                 })?;
                 tx.pin(&known.list, true)?;
                 if held.auth_key {
-                    tx.set_auth_key(&chain.server_id(), &AUTH_KEY)?;
+                    tx.set_auth_key(&chain.server_id(), &PASSWORD)?;
                 }
                 tx.set_server(&ServerPin {
                     address: "localhost".parse().unwrap(),
@@ -199,6 +252,7 @@ impl World {
             asked: Vec::new(),
             closed: None,
             wake_ms: None,
+            password_changed: None,
         });
         let index = self.devices.len() - 1;
         self.start(index);

@@ -118,8 +118,10 @@ impl World {
                 }
                 ServerOutput::Work { operation, job } => {
                     let result = match job {
-                        Job::HashPassword(_) => WorkResult::Hashed("$simulated".to_owned()),
-                        Job::VerifyPassword { .. } => WorkResult::Verified(true),
+                        Job::HashPassword(key) => WorkResult::Hashed(format!("$simulated {:?}", key.0)),
+                        Job::VerifyPassword { auth_key, hash } => {
+                            WorkResult::Verified(hash == format!("$simulated {:?}", auth_key.0))
+                        }
                         Job::VerifyPrekeys { account, device, device_key, upload, now_ms } => {
                             let verified = upload.verify(&account, &device, &device_key, now_ms);
                             WorkResult::Prekeys(verified.map(|()| upload).map_err(|error| error.to_string()))
@@ -129,7 +131,10 @@ impl World {
                     self.server.as_mut().unwrap().handle(now_ms, ServerInput::Worked { operation, result });
                 }
                 ServerOutput::Failed(text) => panic!("the server failed: {text}"),
-                ServerOutput::FrameLimit { .. } | ServerOutput::Log(_) | ServerOutput::Operator { .. } => {}
+                ServerOutput::FrameLimit { .. }
+                | ServerOutput::Log(_)
+                | ServerOutput::Operator { .. }
+                | ServerOutput::Ordered { .. } => {}
             }
         }
     }
@@ -143,6 +148,11 @@ impl World {
             StoreCall::ReplaceAccount { expected, new } => {
                 StoreReply::Replaced(wait(store.replace_account(&expected, new))?)
             }
+            StoreCall::ResetAccount { expected, list, now_ms } => {
+                StoreReply::Replaced(wait(store.reset_account(&expected, list, now_ms))?)
+            }
+            StoreCall::RemoveAccount(account) => StoreReply::Removed(wait(store.remove_account(account))?),
+            StoreCall::Invite(hash) => StoreReply::Invite(wait(store.invite(hash))?),
             StoreCall::Names { after, limit } => StoreReply::Names(wait(store.names(after, limit))?),
             StoreCall::PutPrekeys(device, upload) => {
                 StoreReply::PrekeyCounts(wait(store.put_prekeys(device, upload))?)

@@ -31,7 +31,7 @@ fn a_second_connection_of_a_device_takes_the_place_of_the_first() {
     assert_eq!(bench.closed, [first]);
     bench.input(Input::Disconnected { connection: first });
     assert_eq!(bench.core.devices.get(&alice.devices[0].id), Some(&second));
-    assert_eq!(bench.core.interactive.get(&alice.account), Some(&1));
+    assert_eq!(bench.core.interactive.get(&alice.account), Some(&BTreeSet::from([second])));
 }
 
 #[test]

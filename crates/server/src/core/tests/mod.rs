@@ -2,11 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod accounts;
+mod blocks;
 mod delivery;
 mod devices;
 mod limits;
+mod live;
+mod live_random;
 mod opening;
+mod orders;
+mod pending;
 mod prekeys;
+mod reset;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -54,6 +60,8 @@ struct Bench {
     closed: Vec<ConnectionId>,
     log: Vec<String>,
     failed: Option<String>,
+    /// What orders of the operator came to.
+    ordered: Vec<Result<(), String>>,
     connections: u64,
     /// Whether pushes are reported as written at once.
     writes: bool,
@@ -79,6 +87,7 @@ impl Bench {
             closed: Vec::new(),
             log: Vec::new(),
             failed: None,
+            ordered: Vec::new(),
             connections: 0,
             writes: true,
             held: None,
@@ -112,6 +121,7 @@ impl Bench {
                 }
             }
             Output::FrameLimit { .. } | Output::Operator { .. } => {}
+            Output::Ordered { result, .. } => self.ordered.push(result),
             Output::Close { connection } => self.closed.push(connection),
             Output::Store { operation, call } => match &mut self.held {
                 Some(held) => held.push_back((operation, call)),
@@ -202,6 +212,7 @@ impl Bench {
         let id = self.connect();
         let hello = Hello { versions: VersionRange::OURS, software: "test".to_owned() };
         assert!(matches!(self.ask(id, ClientFrame::Hello(hello)), ServerFrame::Welcome(_)));
+        assert!(matches!(self.pushes(id)[..], [ServerFrame::Chain(_)]));
         id
     }
 
@@ -246,6 +257,21 @@ impl Bench {
             ServerFrame::Submitted(submitted) => submitted,
             other => panic!("not submitted: {other:?}"),
         }
+    }
+
+    /// What the store has under a name.
+    fn record(&self, name: &str) -> Option<AccountRecord> {
+        self.store.account_by_name(&Username::parse(name).unwrap()).wait().unwrap()
+    }
+
+    fn record_of(&self, account: AccountId) -> Option<AccountRecord> {
+        self.store.account(account).wait().unwrap()
+    }
+
+    /// An order of the operator, and what came of it.
+    fn order(&mut self, order: Order) -> Result<(), String> {
+        self.input(Input::Order { question: Question(7), order });
+        self.ordered.pop().expect("an answer")
     }
 
     fn claim(&mut self, id: ConnectionId, whom: &User, device: usize) -> ServerFrame {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    conformance::{Person, envelope, fill, key, outcomes, put, tag},
+    AccountRecord, Day, WaitingReset,
+    conformance::{Person, envelope, fill, fixture_invite, key, lived_in, outcomes, put, tag},
     dump,
 };
 use sotto_proto::{
@@ -29,6 +30,7 @@ fn check_v1(store: &SledStore) {
     let record = store.account_by_name(&bob.name).wait().unwrap().unwrap();
     assert_eq!((record.devices.clone(), record.disabled), (vec![bob.device, bob.device(1)], true));
     assert_eq!(record.list, bob.list(2, &[bob.device, bob.device(1)]).as_bytes());
+    assert_eq!((record.blocked, record.reset), (Vec::new(), None));
     let counts = PrekeyCounts {
         one_time: 0,
         one_time_kem: 0,
@@ -66,15 +68,65 @@ fn check_v1(store: &SledStore) {
     assert!(store.expire(100 * DAY_MS).wait().unwrap() > 0);
 }
 
-#[test]
-fn version_1_reads_back() {
-    assert_eq!(dump::verify(&fixture(1)).unwrap().version, 1);
+/// The parts of version 2.
+fn check_v2(store: &SledStore) {
+    let (alice, carol) = (Person::new("alice", 1), Person::new("carol", 3));
+    let record = store.account(carol.account).wait().unwrap().unwrap();
+    assert_eq!(record, AccountRecord { revision: 2, ..lived_in(&record) });
+    assert_eq!(store.account(alice.account).wait().unwrap().unwrap().seen, Some(Day(0)));
+    let mut invites = store.invites().wait().unwrap();
+    invites.sort_unstable_by_key(|invite| invite.uses);
+    assert_eq!(invites, [fixture_invite("one", 1), fixture_invite("two", 2)]);
+}
+
+/// A store made of a fixture.
+fn imported(version: u32) -> (tempfile::TempDir, SledStore) {
+    assert_eq!(dump::verify(&fixture(version)).unwrap().version, version);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let config = small(StoreConfig::default());
-    dump::import(&fixture(1), &path, &config).unwrap();
+    dump::import(&fixture(version), &path, &config).unwrap();
+    let store = SledStore::open(&path, config).unwrap();
+    (folder, store)
+}
+
+#[test]
+fn version_1_reads_back_and_goes_on() {
+    let (_folder, store) = imported(1);
+    let alice = Person::new("alice", 1);
+    let old = store.account(alice.account).wait().unwrap().unwrap();
+    assert_eq!(old.seen, None, "not noted then");
+    check_v1(&store);
+    let new = AccountRecord { reset: None, ..lived_in(&old) };
+    store.replace_account(&old, new.clone()).wait().unwrap();
+    let expected = AccountRecord { revision: 3, ..new };
+    assert_eq!(store.account(alice.account).wait(), Ok(Some(expected)));
+    assert_eq!(store.invites().wait(), Ok(Vec::new()));
+}
+
+#[test]
+fn version_2_reads_back() {
+    let (_folder, store) = imported(2);
+    check_v2(&store);
+    check_v1(&store);
+}
+
+#[test]
+fn a_folder_of_version_1_is_opened_as_one_of_version_2() {
+    use sotto_migrations::server::{LAYOUT_KEY, Layout};
+    let (folder, store) = imported(1);
+    store.close().wait().unwrap();
+    drop(store);
+    let (path, config) = (folder.path().join("store"), small(StoreConfig::default()));
+    super::opening::tamper(&path, &config, |database| {
+        let old = Layout { version: 1, ..Layout::new() };
+        database.trees.meta.insert(LAYOUT_KEY, old.encode()).unwrap();
+    });
     let store = SledStore::open(&path, config).unwrap();
     check_v1(&store);
+    let file = folder.path().join("dump");
+    store.export(file.clone()).wait().unwrap();
+    assert_eq!(dump::verify(&file).unwrap().version, 2);
 }
 
 #[test]
@@ -85,5 +137,7 @@ fn what_is_written_today_reads_back_the_same() {
     engine.store().export(file.clone()).wait().unwrap();
     let copy = engine.folder.path().join("copy");
     dump::import(&file, &copy, &engine.config).unwrap();
-    check_v1(&SledStore::open(&copy, engine.config).unwrap());
+    let store = SledStore::open(&copy, engine.config).unwrap();
+    check_v2(&store);
+    check_v1(&store);
 }

@@ -74,7 +74,7 @@ fn data_of_a_newer_program_is_refused() {
         database.trees.meta.insert(LAYOUT_KEY, newer.encode()).unwrap();
     });
     let found = SledStore::open(&path, config).unwrap_err();
-    assert_eq!(found, StoreError::TooNew { found: 7, known: 1 });
+    assert_eq!(found, StoreError::TooNew { found: 7, known: 2 });
 }
 
 #[test]
