@@ -245,18 +245,16 @@ impl Core {
             .connections
             .iter()
             .filter(|(id, connection)| connection.proven == proven && Some(**id) != own)
-            .map(|(id, connection)| (*id, connection.session.is_some(), connection.pending))
+            .map(|(id, connection)| (*id, connection.session.is_some()))
             .collect();
-        for (id, signed_in, pending) in others {
+        for (id, signed_in) in others {
             if signed_in {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.proven = None;
                 }
                 continue;
             }
-            if let Some(device) = pending {
-                self.withdraw(account, &device);
-            }
+            self.withdraw_own(id);
             let message = "the password was changed; log in with the new one";
             self.close_with(id, (ErrorCode::BAD_CREDENTIALS, message.into()));
         }

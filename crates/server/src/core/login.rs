@@ -239,6 +239,8 @@ impl Core {
             self.refuse(ticket, disabled());
             return self.unblock(now_ms, ticket.connection);
         }
+        // It waits for nothing any more.
+        self.withdraw_own(ticket.connection);
         let Some(connection) = self.connections.get_mut(&ticket.connection) else { return };
         let peer = connection.peer;
         session.mailbox = mailbox;
