@@ -258,7 +258,7 @@ impl Core {
         let device_in = DeviceIn { list_number: known.number(), list_hash: known.hash, mailbox, prekeys };
         self.log(Event::Online { peer, name });
         self.answer(ticket, &ServerFrame::DeviceIn(device_in), "device signed in");
-        if let Some(reset) = &known.record.reset {
+        if let Some(reset) = known.record.waiting_reset() {
             self.owe_reset(ticket.connection, ResetState::Pending(reset.due_ms));
         }
         self.tell_waiting(ticket.connection, &account);
