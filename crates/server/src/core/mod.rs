@@ -492,7 +492,7 @@ impl Core {
     fn forget(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
         let peer = connection.peer;
-        if let Some((account, _)) = connection.proven.filter(|_| connection.pending.is_some()) {
+        if let Some((account, _)) = connection.pending {
             self.pending.disconnected(&account, id);
         }
         let Some(session) = connection.session else {

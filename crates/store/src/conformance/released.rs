@@ -55,7 +55,7 @@ fn fill_v2(store: &impl Store) {
 pub fn lived_in(record: &AccountRecord) -> AccountRecord {
     AccountRecord {
         blocked: vec![Person::new("alice", 1).account, Person::new("nobody", 9).account],
-        reset: Some(WaitingReset { list: vec![3; 300], asked_ms: 1, due_ms: 2 }),
+        reset: Some(WaitingReset { list: vec![3; 300], asked_ms: 1, due_ms: 2, refused: false }),
         seen: Some(Day(20_000)),
         ..record.clone()
     }
