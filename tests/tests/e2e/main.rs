@@ -8,6 +8,7 @@ mod enrolment;
 mod errors;
 mod hostile;
 mod identity;
+mod lies;
 mod limits;
 mod plaintext;
 mod race;

@@ -11,7 +11,7 @@ use sotto_proto::{
     limits::MAX_FRAME_BEFORE_LOGIN,
 };
 
-use super::{Core, CoreError, RESTORED, RESTORED_MS, Step, link::Link, lists::list_ref, requests::Asked};
+use super::{Core, CoreError, Step, link::Link, lists::list_ref, requests::Asked};
 use crate::api::{ClientError, ErrorKind};
 
 /// Bytes of a Register beside its list, at most: the name, the key, the frame.
@@ -126,9 +126,7 @@ impl Core {
             "the server had lost this account: it was registered again, with the same keys and devices. Messages that the \
              server lost too are sent again by those who have them",
         );
-        self.restored = true;
-        step.tx.set_number(RESTORED, 1)?;
-        step.tx.set_number(RESTORED_MS, step.now_ms)?;
+        self.begin_restore(step)?;
         self.sign_in(step);
         Ok(())
     }

@@ -8,9 +8,7 @@ use sotto_proto::{
     },
 };
 
-use super::{
-    Core, CoreError, Output, RESTORED, RESTORED_MS, Step, account, chats, enrol::Login, requests::Asked,
-};
+use super::{Core, CoreError, Output, Step, account, chats, enrol::Login, requests::Asked};
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event, Fate, Reply},
     store::{Cursor, ServerPin},
@@ -51,7 +49,12 @@ impl Core {
         }
         // What this batch wanted to say on it must not be said on the next one.
         step.out.retain(|output| !matches!(output, Output::Send { .. }));
-        for asked in self.requests.clear() {
+        let asked = self.requests.clear();
+        if asked.iter().any(|asked| matches!(asked, Asked::Publish)) {
+            // Whether the server has the keys is not known: the next connection need not wait to publish more.
+            self.refilled_ms = 0;
+        }
+        for asked in asked {
             if let Some(command) = asked.command() {
                 step.out.push(Output::Reply(command, Err(lost(&asked))));
             }
@@ -275,10 +278,7 @@ impl Core {
                     "the server's data was restored from a backup: the mailbox is read from its start, and what \
                      became of earlier messages is asked again",
                 );
-                self.restored = true;
-                step.tx.set_number(RESTORED, 1)?;
-                step.tx.forget_told()?;
-                step.tx.set_number(RESTORED_MS, step.now_ms)?;
+                self.begin_restore(step)?;
                 // The numbers begin anew, and so does what was lost; what was shown of it is not shown again.
                 let shown = step.tx.number(HOLE)?.min(mailbox.lost_through.0);
                 step.tx.set_number(HOLE, shown)?;

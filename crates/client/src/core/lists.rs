@@ -326,8 +326,9 @@ impl Core {
         contact: &ContactRecord,
     ) -> Result<(), CoreError> {
         let reason = match (&contact.state, &contact.alarm) {
-            (PinState::Changed, _) | (_, None) => format!("the identity of {} has changed", contact.username),
+            (PinState::Changed, _) => format!("the identity of {} has changed", contact.username),
             (_, Some(alarm)) => alarm.clone(),
+            (_, None) => format!("{} has a newer device list than the server has shown", contact.username),
         };
         for entry in step.tx.lane(&contact.account, true, super::lanes::LANE_LIMIT)? {
             self.settle(step, &entry.message, Fate::Held, Some(&reason))?;

@@ -8,7 +8,7 @@ use sotto_proto::{
 };
 
 use super::{
-    Core, CoreError, RESTORED_MS, Step,
+    Core, CoreError, RESTORED, RESTORED_MS, Step,
     lanes::LANE_LIMIT,
     lists::{ASK_AGAIN_MS, Sought},
 };
@@ -22,6 +22,19 @@ use crate::{
 const ASK_MISSING_MS: u64 = 10 * 60_000;
 
 impl Core {
+    /// The server's data was restored, or lost: what it does not know any more is to be found and sent again.
+    ///
+    /// What was sealed is sealed anew: the server that is gone may have delivered it, and then its recipient drops the same
+    /// bytes without a word, while the receipt is gone with that server. Nothing is under way on this connection yet.
+    pub(super) fn begin_restore(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        self.restored = true;
+        step.tx.set_number(RESTORED, 1)?;
+        step.tx.set_number(RESTORED_MS, step.now_ms)?;
+        // Which blocks the server knows is not known any more.
+        step.tx.forget_told()?;
+        Ok(step.tx.unseal_outbox()?)
+    }
+
     /// Whether the server's data was restored so lately that contacts whose account it lost may still come back.
     pub(super) fn lately_restored(step: &Step<'_, '_>) -> Result<bool, CoreError> {
         let restored_ms = step.tx.number(RESTORED_MS)?;
@@ -67,11 +80,8 @@ impl Core {
         for fate in lost {
             step.tx.remove_fate(&fate.tag)?;
         }
-        if let Some(entry) = step.tx.entry_of(&said.message)? {
-            // Some device's copy has not left yet: it keeps its place.
-            step.tx.unseal(entry.entry)?;
-        } else {
-            step.tx.unseal_lane(&said.conversation, true)?;
+        // Where some device's copy has not left yet, the entry keeps its place.
+        if step.tx.entry_of(&said.message)?.is_none() {
             step.tx.enqueue_first(&NewEntry {
                 account: Some(said.conversation),
                 username: None,

@@ -152,8 +152,11 @@ impl Core {
                 Ok(list) => {
                     let account = list.list().account;
                     let before = step.tx.contact(&account)?.map(|known| known.list.hash());
+                    let handed_over = self.hand_over.contains(&account);
                     self.served(step, &list)?;
-                    if before != step.tx.contact(&account)?.map(|known| known.list.hash()) {
+                    let news_of_it = before != step.tx.contact(&account)?.map(|known| known.list.hash());
+                    // An old list is answered with the newer one, at once.
+                    if news_of_it || handed_over != self.hand_over.contains(&account) {
                         news.insert(account);
                     }
                 }

@@ -28,8 +28,8 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::tls;
 use crate::api::{ClientError, ErrorKind};
+use crate::tls;
 
 /// For the name to be resolved: a resolver asks three servers, for a few seconds each.
 const RESOLVE: Duration = Duration::from_secs(10);

@@ -79,8 +79,8 @@ pub(super) struct Connection {
     pub(super) blocked: bool,
     /// Bytes of pushes that the peer has not taken yet.
     pub(super) unwritten: usize,
-    /// The device that waits on it to be approved.
-    pub(super) pending: Option<DeviceId>,
+    /// The device that waits on it to be approved, and its account.
+    pub(super) pending: Option<(AccountId, DeviceId)>,
     /// How a reset of the account stands, if the peer took too little to be told yet.
     pub(super) owed_reset: Option<ResetState>,
     /// Requests that have no answer yet.

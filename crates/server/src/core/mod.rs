@@ -17,8 +17,6 @@ mod connection;
 mod directory;
 mod edit;
 mod event;
-#[cfg(feature = "hostile")]
-mod hostile;
 mod io;
 mod known;
 mod line;
@@ -494,7 +492,7 @@ impl Core {
     fn forget(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
         let peer = connection.peer;
-        if let Some((account, _)) = connection.proven.filter(|_| connection.pending.is_some()) {
+        if let Some((account, _)) = connection.pending {
             self.pending.disconnected(&account, id);
         }
         let Some(session) = connection.session else {

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod chats;
+mod corners;
 mod delivery;
 mod devices;
 mod enrolment;

@@ -47,11 +47,20 @@ pub(crate) struct Stranger {
 impl World {
     /// An account with its first device, registered and connected.
     pub(crate) fn person(&mut self, name: &str) -> usize {
+        let (id, device_id) = (AccountId(self.random()), DeviceId(self.random()));
+        self.enrol(name.parse().unwrap(), id, device_id)
+    }
+
+    /// Somebody who takes the name and the ids of a device's account, with keys of their own, at a server that lost it.
+    pub(crate) fn usurper(&mut self, index: usize) -> usize {
+        let (account, device_id) = (self.devices[index].account, self.devices[index].id);
+        let (name, id) = (self.accounts[account].name.clone(), self.accounts[account].id);
+        self.enrol(name, id, device_id)
+    }
+
+    fn enrol(&mut self, name: Username, id: AccountId, device_id: DeviceId) -> usize {
         let secret = AccountSecret::generate(&mut self.rng);
-        let name: Username = name.parse().unwrap();
-        let id = AccountId(self.random());
         let device = DeviceSecret::generate(&mut self.rng);
-        let device_id = DeviceId(self.random());
         let certificate = secret
             .sign_certificate(&Certificate {
                 username: name.clone(),
