@@ -1,5 +1,6 @@
--- The client's store, version 2: the key that proves the account's password to a server, whom the account blocks, and what
--- its devices are called.
+-- The client's store, version 2: the key that proves the account's password to a server, so that an account that the
+-- server lost can be registered again without asking for the password; whom the account blocks; and what its devices are
+-- called.
 
 CREATE TABLE credential (
     server   BLOB PRIMARY KEY,  -- the server's id: a key is good for one server only

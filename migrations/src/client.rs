@@ -70,9 +70,9 @@ mod tests {
         assert_eq!(version(&connection), CLIENT_VERSION);
         assert_eq!(usize::try_from(CLIENT_VERSION).unwrap(), STEPS.len());
         connection.execute("INSERT INTO meta VALUES ('kept', x'01')", []).unwrap();
-        let more = [STEPS[0], STEPS[1], "CREATE TABLE later (x INTEGER) STRICT;"];
+        let more = [STEPS, &["CREATE TABLE later (x INTEGER) STRICT;"]].concat();
         migrate_to(&mut connection, &more).unwrap();
-        assert_eq!(version(&connection), 3);
+        assert_eq!(version(&connection), CLIENT_VERSION + 1);
         let kept: Vec<u8> =
             connection.query_row("SELECT value FROM meta WHERE name = 'kept'", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, [1]);
@@ -95,7 +95,9 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection).unwrap();
         connection.pragma_update(None, "user_version", CLIENT_VERSION + 1).unwrap();
-        assert!(matches!(migrate(&mut connection), Err(ClientMigrationError::TooNew { found: 3 })));
+        assert!(
+            matches!(migrate(&mut connection), Err(ClientMigrationError::TooNew { found }) if found == CLIENT_VERSION + 1)
+        );
         let mut foreign = Connection::open_in_memory().unwrap();
         foreign.execute_batch("CREATE TABLE theirs (x INTEGER); PRAGMA user_version = 1;").unwrap();
         assert!(matches!(migrate(&mut foreign), Err(ClientMigrationError::Foreign)));

@@ -88,6 +88,15 @@ impl Answer {
         fates
     }
 
+    /// The warnings on stderr, in order.
+    pub fn warnings(&self) -> Vec<String> {
+        let objects = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        objects
+            .filter(|object| object.get("type").and_then(Value::as_str) == Some("warning"))
+            .filter_map(|object| string(&object, "message"))
+            .collect()
+    }
+
     /// The error object on stderr; the last, as warnings may come before it.
     pub fn error(&self) -> Option<Value> {
         self.stderr

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::programs::program;
+use crate::programs::{example, program};
 use crate::running::{Finished, Running};
 
 /// From the start of the process to its address on stdout. Opening a large store after a crash takes seconds.
@@ -26,6 +26,8 @@ pub struct ServerOptions {
     port: u16,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Where the orders of the server that lies stand.
+    orders: Option<PathBuf>,
 }
 
 impl ServerOptions {
@@ -36,6 +38,7 @@ impl ServerOptions {
             port: free_port()?,
             arguments: Vec::new(),
             environment: Vec::new(),
+            orders: None,
         })
     }
 
@@ -60,8 +63,23 @@ impl ServerOptions {
         self
     }
 
+    /// A server that lies by the orders in this file, which need not be there: `examples/sottod-hostile` says what they
+    /// can be.
+    #[must_use]
+    pub fn hostile(mut self, orders: &Path) -> Self {
+        self.orders = Some(orders.to_owned());
+        self
+    }
+
     fn command(&self) -> anyhow::Result<Command> {
-        let mut command = Command::new(program("sottod")?);
+        let mut command = match &self.orders {
+            None => Command::new(program("sottod")?),
+            Some(orders) => {
+                let mut command = Command::new(example("sottod-hostile")?);
+                command.env("SOTTO_HOSTILE_ORDERS", orders);
+                command
+            }
+        };
         command
             .args(["run", "--listen", &format!("127.0.0.1:{}", self.port), "--data-dir"])
             .arg(&self.data_dir)

@@ -5,3 +5,4 @@ pub mod core;
 pub mod driver;
 pub mod setup;
 pub mod store;
+pub mod tls;

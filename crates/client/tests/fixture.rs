@@ -10,11 +10,11 @@ use std::path::Path;
 
 use sotto_client::{
     api::Fate,
-    store::{LocalStore, StoreError},
+    store::{LocalStore, StoreError, WrapId},
 };
-use sotto_proto::{FateTag, QueueNumber};
+use sotto_proto::{FateTag, QueueNumber, ServerId, frame::AuthKey};
 
-fn read_back(store: &mut LocalStore) {
+fn read_back(store: &mut LocalStore, version: u32) {
     store.check().unwrap();
     let (contact, device) = (fixture::contact(), fixture::device());
     store
@@ -23,10 +23,20 @@ fn read_back(store: &mut LocalStore) {
             assert_eq!((identity.username.as_str(), identity.account), ("alice", fixture::account()));
             assert!(identity.registered && identity.account_seed.is_some());
             sotto_crypto::DeviceSecret::from_bytes(&identity.device_secret).expect("device secret");
-            assert_eq!(tx.server()?.expect("server").address.to_string(), "chat.example:7777");
+            let server = tx.server()?.expect("server");
+            assert_eq!(server.address.to_string(), "chat.example:7777");
+            let auth_key = tx.auth_key(&server.server_id)?;
+            assert_eq!(auth_key, (version >= 2).then_some(AuthKey([0x0a; 32])), "kept from version 2 on");
+            assert_eq!(tx.auth_key(&ServerId([7; 32]))?, None, "for no other server");
             assert_eq!(tx.cursor()?.expect("cursor").number, QueueNumber(42));
             let known = tx.contact(&contact)?.expect("contact");
             assert_eq!(known.list.as_bytes(), fixture::list("bob", contact, device, 2).0.as_bytes());
+            let new = version >= 2;
+            assert_eq!((known.blocked, tx.count_blocked()?), (new, u64::from(new)));
+            assert_eq!(tx.untold_blocks(9)?.len(), usize::from(new));
+            assert_eq!(tx.device_name(&identity.device)?.0, if new { "laptop" } else { "" });
+            let change = tx.password_change()?.map(|change| (change.new.clone(), change.wrap));
+            assert_eq!(change, new.then_some((AuthKey([0x0c; 32]), WrapId([0x0d; 8]))));
             let sessions = tx.sessions(&contact, &device)?.expect("sessions");
             sotto_crypto::PeerSessions::from_bytes(&sessions).expect("sessions");
             let rows = tx.history(Some(&contact), None, 10)?;
@@ -54,7 +64,7 @@ fn read_back(store: &mut LocalStore) {
 fn what_was_just_written_reads_back() {
     let mut store = LocalStore::in_memory().unwrap();
     fixture::fill(&mut store).unwrap();
-    read_back(&mut store);
+    read_back(&mut store, sotto_migrations::client::CLIENT_VERSION);
 }
 
 #[test]
@@ -65,7 +75,12 @@ fn every_released_version_opens_and_reads_back() {
         let name = format!("client-v{version}.db");
         let copy = scratch.path().join(&name);
         std::fs::copy(folder.join(&name), &copy).unwrap();
-        read_back(&mut LocalStore::open(&copy, &fixture::KEY).unwrap());
+        let mut store = LocalStore::open(&copy, &fixture::KEY).unwrap();
+        read_back(&mut store, version);
+        let replaced = AuthKey([0x0b; 32]);
+        store.transaction(|tx| tx.set_auth_key(&ServerId([6; 32]), &replaced)).unwrap();
+        let kept = store.transaction(|tx| tx.auth_key(&ServerId([6; 32]))).unwrap();
+        assert_eq!(kept, Some(replaced));
     }
 }
 

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use anyhow::{Context as _, bail, ensure};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+use sotto_client::tls;
 use sotto_proto::{
-    Address, Incarnation, QueueNumber, ServerId, VersionRange,
+    Address, Incarnation, KeyChain, QueueNumber, ServerId, VersionRange,
     frame::{Attach, ClientFrame, DeviceLogin, FrameDecoder, Hello, ServerFrame},
     limits::MAX_FRAME,
     login::EXPORTER_LABEL,
@@ -19,7 +20,7 @@ use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{person::Person, tls};
+use crate::person::Person;
 
 /// Bytes read at once.
 const READ_AT_ONCE: usize = 16 * 1024;
@@ -84,7 +85,7 @@ impl Link {
         let ServerFrame::Chain(chain) = link.next().await? else {
             bail!("the server did not begin with its chain")
         };
-        tls::check(&chain, link.stream.get_ref().1, target.fingerprint)?;
+        check(&chain, link.stream.get_ref().1, target.fingerprint)?;
         link.server = chain.server_id();
         let hello = Hello { versions: VersionRange::OURS, software: "sotto-load".to_owned() };
         match link.ask(&ClientFrame::Hello(hello)).await? {
@@ -217,4 +218,18 @@ impl Link {
         self.ask(&ClientFrame::Bye).await?;
         Ok(())
     }
+}
+
+/// The chain leads to the key of this session, and the address's fingerprint stands in it.
+fn check(chain: &KeyChain, session: &ClientConnection, fingerprint: Option<[u8; 32]>) -> anyhow::Result<()> {
+    let certificate =
+        session.peer_certificates().and_then(<[_]>::first).context("the server has no certificate")?;
+    chain.verify(&tls::spki(certificate)?)?;
+    if let Some(wanted) = fingerprint {
+        ensure!(
+            chain.position(&wanted).is_some(),
+            "the server's chain does not hold the address's fingerprint"
+        );
+    }
+    Ok(())
 }

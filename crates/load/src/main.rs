@@ -15,7 +15,6 @@ mod report;
 mod rows;
 mod server;
 mod sotto;
-mod tls;
 
 use std::process::ExitCode;
 

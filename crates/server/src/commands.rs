@@ -26,6 +26,7 @@ use crate::{
         identity::Identity,
         listener::Listen,
     },
+    tap::{Tap, Untapped},
 };
 
 /// Exit codes.
@@ -103,6 +104,11 @@ impl From<RunError> for Failure {
 
 /// All of the program `sottod`, for a program that has it inside. `args` begin with the program's name.
 pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    main_tapped(args, Box::new(Untapped))
+}
+
+/// The same, with somebody between the connections and the core.
+pub fn main_tapped(args: impl IntoIterator<Item = OsString>, tap: Box<dyn Tap>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -112,7 +118,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match dispatch(cli) {
+    match dispatch(cli, tap) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {}", failure.message);
@@ -124,10 +130,10 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> Result<(), Failure> {
+fn dispatch(cli: Cli, tap: Box<dyn Tap>) -> Result<(), Failure> {
     match cli.command {
-        None => run(&cli.run, cli.port),
-        Some(Command::Run(args)) => run(&args, None),
+        None => run(&cli.run, cli.port, tap),
+        Some(Command::Run(args)) => run(&args, None, tap),
         Some(Command::Status { place, json }) => ask(&place, Ask::Status, json),
         Some(Command::Users { place, json }) => ask(&place, Ask::Users, json),
         Some(Command::User { command }) => operator::user(&command),
@@ -186,7 +192,7 @@ fn load_run(args: &RunArgs, port: Option<u16>) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-fn run(args: &RunArgs, port: Option<u16>) -> Result<(), Failure> {
+fn run(args: &RunArgs, port: Option<u16>, tap: Box<dyn Tap>) -> Result<(), Failure> {
     let config = load_run(args, port)?;
     let _flush = log::start(config.log_format, &config.log_level, args.verbose);
     let args = args.clone();
@@ -195,7 +201,7 @@ fn run(args: &RunArgs, port: Option<u16>) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(1, error))?;
-    let result = runtime.block_on(shell::run(config, reload));
+    let result = runtime.block_on(shell::run(config, reload, tap));
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     Ok(result?)
 }

@@ -13,8 +13,10 @@ mod nearest;
 mod qr;
 mod shell;
 mod storage;
+mod tap;
 
-pub use commands::main_from;
+pub use commands::{main_from, main_tapped};
+pub use tap::{Tap, Untapped};
 
 use std::io::Write as _;
 

@@ -28,6 +28,8 @@ pub struct WaitingReset {
     pub asked_ms: u64,
     /// From when on it may take effect.
     pub due_ms: u64,
+    /// A device refused it: it waits no longer, and stays until its asker has heard so.
+    pub refused: bool,
 }
 
 /// A day, counted from 1970, UTC.
@@ -70,7 +72,7 @@ pub struct AccountRecord {
     pub created_ms: u64,
     /// Whose envelopes and invitations are refused, in order; at most [`sotto_proto::limits::MAX_BLOCKED`].
     pub blocked: Vec<AccountId>,
-    /// A reset that waits.
+    /// A reset that waits, or was refused.
     pub reset: Option<WaitingReset>,
     /// The last day on which a device of it was signed in. The day and no more, so that the disk does not tell when
     /// people are up; `None` where a program wrote the record that did not note it.
@@ -95,6 +97,11 @@ impl AccountRecord {
             reset: None,
             seen: Some(Day::of(new.now_ms)),
         }
+    }
+
+    /// The reset that waits, if one does.
+    pub fn waiting_reset(&self) -> Option<&WaitingReset> {
+        self.reset.as_ref().filter(|reset| !reset.refused)
     }
 
     /// The record of the account that takes this one's place under its name. Whom the person blocked, and that the

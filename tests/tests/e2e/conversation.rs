@@ -1,11 +1,8 @@
 //! The main job: two people write to each other, one of them is offline, some have two machines.
 
-use std::fs;
-use std::time::Duration;
-
 use serde_json::Value;
 use sotto_tests::running::Running;
-use sotto_tests::sotto::{COMMAND, Client};
+use sotto_tests::sotto::COMMAND;
 
 use crate::town::{Town, texts};
 
@@ -98,18 +95,6 @@ fn the_password_comes_from_stdin_and_the_rest_is_input() {
     assert_eq!(texts(&bob.ok(&["recv"]).unwrap().messages()), ["from stdin", "x"]);
 }
 
-/// Signs in on another machine with the recovery phrase.
-fn second_machine(town: &Town, name: &str, phrase: &str) -> Client {
-    let machine = town.machine_of(name, &format!("{name}-laptop")).unwrap();
-    let phrase_file = town.path("phrase");
-    fs::write(&phrase_file, phrase).unwrap();
-    let mut login = machine.command(&["login", town.server.address(), name]).unwrap();
-    login.env("SOTTO_RECOVERY_FILE", &phrase_file);
-    let finished = Running::start(login, b"").unwrap().wait(Duration::from_secs(60)).unwrap();
-    assert_eq!(finished.code, Some(0), "{finished:?}");
-    machine
-}
-
 #[test]
 fn two_machines_of_one_person_both_receive_and_show_what_either_sent() {
     let town = Town::new().unwrap();
@@ -118,7 +103,7 @@ fn two_machines_of_one_person_both_receive_and_show_what_either_sent() {
     let phrase = desk.register(town.server.address()).unwrap();
     assert_eq!(phrase.split_whitespace().count(), 24);
     bob.ok(&["send", "@alice", "before the laptop"]).unwrap();
-    let laptop = second_machine(&town, "alice", &phrase);
+    let laptop = town.sign_in("alice", "laptop", &phrase).unwrap();
 
     bob.ok(&["send", "@alice", "to both"]).unwrap();
     assert_eq!(texts(&desk.ok(&["recv"]).unwrap().messages()), ["before the laptop", "to both"]);

@@ -5,9 +5,11 @@
 mod chat;
 mod conversation;
 mod disk;
+mod enrolment;
 mod errors;
 mod hostile;
 mod identity;
+mod lies;
 mod limits;
 mod plaintext;
 mod race;

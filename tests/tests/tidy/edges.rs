@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::workspace::packages;
 
 /// The whole picture of `ARCHITECTURE.md`: from, to.
-const EDGES: [(&str, &str); 14] = [
+const EDGES: [(&str, &str); 15] = [
     ("sotto-cli", "sotto-client"),
     ("sotto-cli", "sotto-proto"),
     ("sotto-cli", "sotto-server"),
@@ -13,6 +13,7 @@ const EDGES: [(&str, &str); 14] = [
     ("sotto-client", "sotto-migrations"),
     ("sotto-client", "sotto-proto"),
     ("sotto-crypto", "sotto-proto"),
+    ("sotto-load", "sotto-client"),
     ("sotto-load", "sotto-crypto"),
     ("sotto-load", "sotto-proto"),
     ("sotto-load", "sotto-server"),

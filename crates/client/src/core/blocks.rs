@@ -8,7 +8,7 @@ use sotto_proto::{
     limits::MAX_BLOCKED,
 };
 
-use super::{Core, CoreError, Step, requests::Asked};
+use super::{Core, CoreError, Step, lists::Sought, requests::Asked};
 use crate::{
     api::{ClientError, ErrorKind, Reply},
     store::{BlockRecord, ContactRecord},
@@ -78,7 +78,10 @@ impl Core {
             ));
             return Ok(());
         }
-        step.tx.set_block(block)?;
+        if step.tx.set_block(block)? && step.tx.contact(&block.account)?.is_none() && self.up() {
+            // For its name.
+            self.look_up(step, vec![Sought::Account(block.account)]);
+        }
         Ok(())
     }
 

@@ -386,6 +386,11 @@ impl Core {
         self.block_follows(step, old, &account)?;
         // What the old identity was sent is not for the new one to ask for.
         step.tx.forget_sent_to(&old.account)?;
+        for entry in step.tx.lane(&old.account, true, LANE_LIMIT)?.iter().filter(|entry| entry.was_lost()) {
+            step.tx.remove_entry(entry.entry)?;
+            let reason = "the server lost it, and it was for the identity before";
+            self.settle(step, &entry.message, Fate::Refused, Some(reason))?;
+        }
         step.tx.unseal_lanes(&old.account)?;
         step.tx.forget_sessions(&old.account)?;
         self.sessions.forget(&old.account);

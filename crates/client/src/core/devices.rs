@@ -2,7 +2,7 @@
 
 use sotto_crypto::{AccountSecret, PendingCode};
 use sotto_proto::{
-    Certificate, DeviceId, DeviceList, MessageId, SignedDeviceList,
+    Certificate, DeviceId, DeviceList, ListHash, MessageId, SignedDeviceList,
     content::{Body, MAX_DEVICE_NAME},
     device_list::{MAX_AHEAD_S, Revocation, SuccessionError},
     frame::{
@@ -23,8 +23,6 @@ const SIGNED: &str = "signed list";
 /// What the devices that wait are asked for.
 #[derive(Debug)]
 pub(crate) enum PendingFor {
-    /// To tell the faces.
-    Tell,
     /// To show them with the others.
     Show(CommandId),
     /// To add the one with this code.
@@ -115,7 +113,6 @@ impl Core {
         pending: PendingDevices,
     ) -> Result<(), CoreError> {
         match what {
-            PendingFor::Tell => Self::devices_wait(step, &pending),
             PendingFor::Show(command) => {
                 let devices = self.devices(step, &pending.devices)?;
                 step.out.push(Output::Reply(command, Ok(Reply::Devices(devices))));
@@ -135,7 +132,6 @@ impl Core {
         told: ClientError,
     ) -> Result<(), CoreError> {
         match what {
-            PendingFor::Tell => {}
             PendingFor::Show(command) => {
                 if refused.code != ErrorCode::UNSUPPORTED {
                     step.warn(format!("which devices wait could not be asked: {}", told.message));
@@ -406,29 +402,29 @@ impl Core {
 
     /// Makes the change on top of the list that the server has, and hands the result in.
     fn rebuild(&mut self, step: &mut Step<'_, '_>, job: ListChange, served: &[u8]) -> Result<(), CoreError> {
-        let next = match self.take_own_list(step, served)? {
-            Err(error) => Next::Never(error),
-            Ok(base) => self.next_list(step, &job.change, &base)?,
+        let (expected, next) = match self.take_own_list(step, served)? {
+            Err(error) => (ListHash([0; 32]), Next::Never(error)),
+            Ok((expected, base)) => (expected, self.next_list(step, &job.change, &base)?),
         };
         match next {
             Next::Never(error) => step.out.push(Output::Reply(job.command, Err(error))),
             Next::Done => self.ask_pending(step, PendingFor::Show(job.command)),
             Next::List(list) => {
                 step.tx.set_number(SIGNED, list.list().number)?;
-                let replace =
-                    ReplaceList { expected: list.list().previous, list: list.as_bytes().to_vec().into() };
+                let replace = ReplaceList { expected, list: list.as_bytes().to_vec().into() };
                 self.send(step, Asked::ReplaceList { job, list }, ClientFrame::ReplaceList(replace));
             }
         }
         Ok(())
     }
 
-    /// Takes the list that the server has as the newest, if it follows the known one.
+    /// Takes the list that the server has as the newest, if it follows the known one; answers its hash, and the list to build
+    /// on: the known one, where the server's data was set back.
     fn take_own_list(
         &mut self,
         step: &mut Step<'_, '_>,
         served: &[u8],
-    ) -> Result<Result<SignedDeviceList, ClientError>, CoreError> {
+    ) -> Result<Result<(ListHash, SignedDeviceList), ClientError>, CoreError> {
         let own = step.tx.contact(&self.me.account)?.ok_or_else(own_list_missing)?;
         let forged = |cause: String| {
             error(
@@ -445,13 +441,9 @@ impl Core {
         match list.follows(&own.list) {
             Ok(()) => {
                 self.served(step, &list)?;
-                Ok(Ok(list))
+                Ok(Ok((list.hash(), list)))
             }
-            Err(SuccessionError::Older) => {
-                self.hand_over.insert(self.me.account);
-                let text = "the server has an older list of this account's devices; it gets the newer one";
-                Ok(Err(error(ErrorKind::Unreachable, text).hint("send a message, then try again")))
-            }
+            Err(SuccessionError::Older) => Ok(Ok((list.hash(), own.list))),
             Err(error) => Ok(Err(forged(error.to_string()))),
         }
     }
@@ -551,6 +543,7 @@ impl Core {
         if list.follows(&own.list).is_ok() {
             step.tx.update_list(list)?;
         }
+        self.hand_over.remove(&self.me.account);
         if let Change::Add(new) = &job.change {
             self.welcome(step, new.device)?;
         }

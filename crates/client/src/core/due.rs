@@ -10,7 +10,12 @@ use sotto_proto::{
     limits::{DAY_MS, MAX_HASHES_PER_REQUEST, OUTBOX_LIFETIME_MS},
 };
 
-use super::{Core, CoreError, Step, content::tell, requests::Asked};
+use super::{
+    Core, CoreError, Step,
+    content::{is_message, tell},
+    lanes::Lane,
+    requests::Asked,
+};
 use crate::{api::Fate, store::Entry};
 
 impl Core {
@@ -19,7 +24,10 @@ impl Core {
         let before_ms = step.now_ms.saturating_sub(OUTBOX_LIFETIME_MS);
         for entry in step.tx.entries_before(before_ms, 64)? {
             let lane = entry.account.map(|account| (account, entry.user));
-            if lane.is_some_and(|lane| self.lanes.get(&lane).is_some_and(|lane| lane.in_flight)) {
+            let state = lane.and_then(|lane| self.lanes.get(&lane));
+            // A server that was too busy to answer is not asked again at once.
+            let waits = |lane: &Lane| entry.submission.is_some() && lane.not_before_ms > step.now_ms;
+            if state.is_some_and(|lane| lane.in_flight || waits(lane)) {
                 continue;
             }
             if let (Some(submission), Some(lane)) = (entry.submission, lane) {
@@ -37,6 +45,11 @@ impl Core {
         step.tx.remove_entry(entry.entry)?;
         if entry.user {
             self.settle(step, &entry.message, Fate::Expired, Some("it waited here for 14 days"))?;
+        } else if is_message(entry.kind)
+            && let (Some(account), Some(device)) = (entry.account, entry.device)
+        {
+            // A copy that the server lost, and that could not be sent again.
+            self.device_fate(step, &entry.message, account, device, Fate::Expired)?;
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use sotto_proto::{
     AccountId, DeviceId, FateTag, MessageId,
-    content::kind,
     frame::{ClientFrame, FateState, QueryFates, Refusal},
     limits::{FATE_MARGIN_MS, MAX_FATES_PER_QUERY, RETENTION_MS},
 };
@@ -10,7 +9,7 @@ use sotto_proto::{
 use super::{Core, CoreError, RESTORED, Step, requests::Asked, submitted::refusal_text};
 use crate::{
     api::{Event, Fate, MessageFate},
-    store::{NewEntry, Tx},
+    store::Tx,
 };
 
 impl Core {
@@ -26,6 +25,7 @@ impl Core {
             step.tx.open_fates(since_ms, after, limit)?.into_iter().map(|fate| fate.tag).collect();
         if tags.is_empty() {
             if std::mem::take(&mut self.restored) {
+                self.send_lost(step)?;
                 step.tx.set_number(RESTORED, 0)?;
             }
         } else {
@@ -45,40 +45,21 @@ impl Core {
             match state {
                 FateState::Taken => self.fate_by_tag(step, tag, Fate::Taken)?,
                 FateState::Expired => self.fate_by_tag(step, tag, Fate::Expired)?,
-                FateState::Unknown if self.restored => self.lost_in_restore(step, tag)?,
+                FateState::Unknown if self.restored => self.lost.push(*tag),
                 FateState::Waiting | FateState::Unknown => {}
             }
         }
         self.ask_fates(step, tags.last())
     }
 
-    /// The server's data was restored to before it stored this copy: the message is sealed again for that device,
-    /// under the same id, so that one who has it drops it.
-    fn lost_in_restore(&mut self, step: &mut Step<'_, '_>, tag: &FateTag) -> Result<(), CoreError> {
-        let Some(fate) = step.tx.fate_by_tag(tag)? else { return Ok(()) };
-        let Some(said) = step.tx.sent_message(&fate.message)? else { return Ok(()) };
-        if step.tx.waits_for(&fate.message, &fate.device)? {
-            return Ok(());
+    /// Asks once more, where the server could not say. Answers until when that is put off.
+    pub(super) fn ask_fates_again(&mut self, step: &mut Step<'_, '_>) -> Result<Option<u64>, CoreError> {
+        if self.fates_again_ms.is_some_and(|again_ms| again_ms <= step.now_ms) {
+            self.fates_again_ms = None;
+            self.lost.clear();
+            self.ask_fates(step, None)?;
         }
-        let (kind, body) = if fate.account == self.me.account && said.conversation != self.me.account {
-            let place = sotto_proto::content::Place::Account(said.conversation);
-            let body = sotto_proto::content::Body::SyncSent { place, kind: said.kind, body: said.body };
-            (kind::SYNC_SENT, body.encode())
-        } else {
-            (said.kind, said.body)
-        };
-        step.tx.enqueue(&NewEntry {
-            account: Some(fate.account),
-            username: None,
-            device: Some(fate.device),
-            message: fate.message,
-            user: false,
-            kind,
-            body: &body,
-            clock_ms: said.sent_ms,
-            now_ms: step.now_ms,
-        })?;
-        Ok(())
+        Ok(self.fates_again_ms)
     }
 
     /// What became of the copy with this tag.

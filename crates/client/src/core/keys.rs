@@ -32,9 +32,15 @@ impl Core {
         counts: &PrekeyCounts,
         refill: bool,
     ) -> Result<(), CoreError> {
+        if !refill {
+            return Ok(());
+        }
         // A server that says again and again that nothing is left must not make this device work without end.
-        if !refill || (self.refilled_ms > 0 && step.now_ms.saturating_sub(self.refilled_ms) < REFILL_AFTER_MS)
-        {
+        if self.refilled_ms > 0 && step.now_ms.saturating_sub(self.refilled_ms) < REFILL_AFTER_MS {
+            if is_short(counts) {
+                // The upload may have been lost with a connection, or with the server's data.
+                self.recount_later(step);
+            }
             return Ok(());
         }
         let mut upload = PrekeyUpload::default();
@@ -55,6 +61,26 @@ impl Core {
             self.send(step, Asked::Publish, ClientFrame::PublishKeys(PublishKeys { upload }));
         }
         Ok(())
+    }
+
+    /// Asks once more after a while what is left.
+    pub(super) fn recount_later(&mut self, step: &Step<'_, '_>) {
+        self.recount_ms = Some(step.now_ms.saturating_add(REFILL_AFTER_MS));
+    }
+
+    /// Asks what is left of this device's keys, if that was put off until now. Answers until when it is.
+    pub(super) fn recount(&mut self, step: &mut Step<'_, '_>) -> Option<u64> {
+        if self.recount_ms.is_some_and(|due_ms| due_ms <= step.now_ms) {
+            self.recount_ms = None;
+            self.ask_counts(step);
+        }
+        self.recount_ms
+    }
+
+    /// An upload of nothing is answered with the counts, and they lead to new keys where those are due.
+    fn ask_counts(&mut self, step: &mut Step<'_, '_>) {
+        let nothing = PublishKeys { upload: PrekeyUpload::default() };
+        self.send(step, Asked::Counts, ClientFrame::PublishKeys(nothing));
     }
 
     fn new_signed_keys(&self, step: &mut Step<'_, '_>, upload: &mut PrekeyUpload) -> Result<(), CoreError> {
@@ -114,9 +140,7 @@ impl Core {
         step.tx.set_number(UPKEEP, step.now_ms)?;
         self.upkeep_ms = step.now_ms.saturating_add(DAY_MS);
         if self.up() {
-            // An upload of nothing is answered with the counts, and they lead to new keys where those are due.
-            let nothing = PublishKeys { upload: PrekeyUpload::default() };
-            self.send(step, Asked::Counts, ClientFrame::PublishKeys(nothing));
+            self.ask_counts(step);
         }
         // Signed keys go only once the mailbox was drained past their replacement, which a connection per day shows;
         // the retention time covers what may still wait there.
@@ -134,4 +158,13 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Whether the server has too few of a device's keys for others to write to it.
+fn is_short(counts: &PrekeyCounts) -> bool {
+    let few = |count: u32| usize::try_from(count).unwrap_or(usize::MAX) < REFILL_BELOW;
+    counts.signed.is_none()
+        || counts.last_resort.is_none()
+        || few(counts.one_time)
+        || few(counts.one_time_kem)
 }

@@ -54,7 +54,8 @@ impl Core {
         for (_, name) in step.tx.held_identities()? {
             sought.push(Sought::Name(name));
         }
-        let mut wake_ms = self.look_up(step, sought);
+        let mut wake_ms = earlier(self.look_up(step, sought), self.recount(step));
+        wake_ms = earlier(wake_ms, self.ask_fates_again(step)?);
         for (account, user) in step.tx.lanes()? {
             // The server takes this many requests at a time; what is more waits here as well as there.
             if self.requests.len() >= MAX_PIPELINED / 2 {
@@ -87,7 +88,11 @@ impl Core {
         let Some(own) = step.tx.contact(&self.me.account)? else {
             return Err(CoreError::Bug("the profile does not hold its own device list".to_owned()));
         };
-        if self.doubted.contains(&account) {
+        if user && self.restored {
+            // What the server lost has to leave first: the answers to come tell.
+            return Ok(None);
+        }
+        if self.doubted.contains(&account) || self.missing.contains_key(&account) {
             return Ok(self.look_up(step, vec![Sought::Name(contact.username)]));
         }
         if !Self::may_send(&contact) {
@@ -174,6 +179,7 @@ impl Core {
         self.up()
             && (self.lanes.values().any(|lane| lane.in_flight)
                 || !self.claiming.is_empty()
+                || !self.blocking.is_empty()
                 || self.looking_up())
     }
 

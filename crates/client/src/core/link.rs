@@ -3,12 +3,12 @@
 use sotto_proto::{
     KeyChain, QueueNumber, ServerId, VersionRange,
     frame::{
-        Ack, Attach, ClientFrame, DeviceIn, DeviceLogin, ErrorCode, ErrorReply, Hello, MailboxState, PUSH,
-        RawFrame, ServerFrame, Welcome,
+        Ack, Attach, ClientFrame, DeviceIn, ErrorCode, ErrorReply, Hello, MailboxState, PUSH, RawFrame,
+        ServerFrame, Welcome,
     },
 };
 
-use super::{Core, CoreError, Output, RESTORED, Step, account, chats, devices::PendingFor, requests::Asked};
+use super::{Core, CoreError, Output, Step, account, chats, enrol::Login, requests::Asked};
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event, Fate, Reply},
     store::{Cursor, ServerPin},
@@ -22,8 +22,8 @@ pub(crate) enum Link {
     Chain { spki: Vec<u8>, exporter: [u8; 32] },
     /// Hello is out.
     Opening { server: ServerId, exporter: [u8; 32] },
-    /// DeviceLogin is out.
-    LoggingIn,
+    /// DeviceLogin is out, or what has to come before it.
+    LoggingIn(Login),
     /// Attach is out, or answered: everything works.
     Up,
     /// Not to be taken up again.
@@ -49,7 +49,12 @@ impl Core {
         }
         // What this batch wanted to say on it must not be said on the next one.
         step.out.retain(|output| !matches!(output, Output::Send { .. }));
-        for asked in self.requests.clear() {
+        let asked = self.requests.clear();
+        if asked.iter().any(|asked| matches!(asked, Asked::Publish)) {
+            // Whether the server has the keys is not known: the next connection need not wait to publish more.
+            self.refilled_ms = 0;
+        }
+        for asked in asked {
             if let Some(command) = asked.command() {
                 step.out.push(Output::Reply(command, Err(lost(&asked))));
             }
@@ -68,6 +73,8 @@ impl Core {
         self.refusing.clear();
         self.hand_over.clear();
         self.doubted.clear();
+        self.lost.clear();
+        self.fates_again_ms = None;
         self.ack_due = false;
         self.drained_due = false;
         self.connection = Connection::Connecting;
@@ -100,6 +107,9 @@ impl Core {
         match (asked, frame) {
             (Asked::Hello, ServerFrame::Welcome(welcome)) => self.greeted(step, &welcome),
             (Asked::Login, ServerFrame::DeviceIn(device)) => return self.logged_in(step, &device),
+            (Asked::Register, ServerFrame::Done) => return self.enrolled(step),
+            (Asked::Prove, ServerFrame::AccountIn(account)) => return self.proven(step, &account),
+            (Asked::HandOver, ServerFrame::Done) => self.handed_over(step),
             (Asked::Attach, ServerFrame::Done) => self.set_connection(step, Connection::Online),
             (Asked::Publish, ServerFrame::KeyCounts(counts)) => {
                 return self.key_counts(step, &counts.counts, false);
@@ -236,27 +246,19 @@ impl Core {
         let Link::Opening { server, exporter } = &self.link else { return };
         self.server_ms = Some((welcome.now_ms, step.now_ms));
         self.chats.told_interactive = self.options.interactive;
-        let signature = self.me.secret.sign_login(server, &welcome.challenge, exporter);
-        let login = DeviceLogin {
-            account: self.me.account,
-            device: self.me.device,
-            signature,
-            interactive: self.options.interactive,
-        };
-        self.link = Link::LoggingIn;
-        self.send(step, Asked::Login, ClientFrame::DeviceLogin(login));
+        self.link = Link::LoggingIn(Login::new(*server, welcome.challenge, *exporter));
+        self.sign_in(step);
     }
 
     fn logged_in(&mut self, step: &mut Step<'_, '_>, device: &DeviceIn) -> Result<(), CoreError> {
         let Some(cursor) = self.take_up_cursor(step, &device.mailbox)? else { return Ok(()) };
         step.tx.set_registered()?;
+        self.compare_own_list(step, device)?;
         self.link = Link::Up;
         let attach = Attach { incarnation: cursor.incarnation, after: cursor.number };
         self.send(step, Asked::Attach, ClientFrame::Attach(attach));
         self.tell_interactive(step);
-        self.compare_own_list(step, device)?;
         self.resume_password_change(step)?;
-        self.ask_pending(step, PendingFor::Tell);
         self.key_counts(step, &device.prekeys, true)?;
         self.ask_fates(step, None)?;
         self.hole(step, device.mailbox.lost_through)
@@ -276,9 +278,10 @@ impl Core {
                     "the server's data was restored from a backup: the mailbox is read from its start, and what \
                      became of earlier messages is asked again",
                 );
-                self.restored = true;
-                step.tx.set_number(RESTORED, 1)?;
-                step.tx.forget_told()?;
+                self.begin_restore(step)?;
+                // The numbers begin anew, and so does what was lost; what was shown of it is not shown again.
+                let shown = step.tx.number(HOLE)?.min(mailbox.lost_through.0);
+                step.tx.set_number(HOLE, shown)?;
                 fresh
             }
             Some(cursor) if cursor.number >= mailbox.acked => cursor,
@@ -341,7 +344,10 @@ impl Core {
         let told = self.translate(error);
         match asked {
             Asked::Attach if error.code == ErrorCode::INCARNATION => self.close(step, told, true),
-            Asked::Hello | Asked::Login | Asked::Attach => {
+            Asked::Login => return self.login_refused(step, error, told),
+            Asked::Register => self.enrol_refused(step, error, told),
+            Asked::Prove | Asked::HandOver => self.hand_over_refused(step, error, told),
+            Asked::Hello | Asked::Attach => {
                 let reconnect = matches!(told.kind, ErrorKind::Limit | ErrorKind::Unreachable);
                 self.close(step, told, reconnect);
             }
@@ -365,6 +371,7 @@ impl Core {
             }
             Asked::Publish => {
                 step.warn(format!("the server did not take this device's keys: {}", told.message));
+                self.recount_later(step);
             }
             Asked::Submission { submission } => {
                 let again_ms = step.now_ms.saturating_add(error.retry_after_ms.unwrap_or(5_000));
@@ -387,7 +394,12 @@ impl Core {
             }
             Asked::Drop { command } => Self::drop_refused(step, command, error, told),
             Asked::SetPassword { attempt } => return self.password_refused(step, attempt, error, told),
-            Asked::Ack | Asked::Counts | Asked::Fates { .. } | Asked::Interactive => {}
+            Asked::Fates { .. } => {
+                let again_ms = step.now_ms.saturating_add(error.retry_after_ms.unwrap_or(5_000));
+                self.fates_again_ms = Some(again_ms);
+            }
+            Asked::Counts => self.recount_later(step),
+            Asked::Ack | Asked::Interactive => {}
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ pub(crate) enum Sought {
 
 /// After how long a list may be asked for again on the same connection, milliseconds: a withheld list must not make
 /// this client ask without end.
-const ASK_AGAIN_MS: u64 = 60_000;
+pub(super) const ASK_AGAIN_MS: u64 = 60_000;
 
 /// Marks the alarm that nothing but a newer list settles.
 pub(crate) const FORK: &str = "under one number";
@@ -169,8 +169,12 @@ impl Core {
         }
         self.drop_held(step, name)?;
         if let Some(gone) = step.tx.contact_by_name(name)? {
+            let doubted = self.doubted.remove(&gone.account);
+            if (doubted || self.missing.contains_key(&gone.account)) && Self::lately_restored(step)? {
+                return self.wait_for_missing(step, &gone);
+            }
             step.warn(format!("the server says that there is no user {name} any more"));
-            if self.doubted.remove(&gone.account) {
+            if self.missing.remove(&gone.account).is_some() || doubted {
                 for entry in step.tx.lane(&gone.account, true, super::lanes::LANE_LIMIT)? {
                     step.tx.remove_entry(entry.entry)?;
                     self.settle(
@@ -210,9 +214,11 @@ impl Core {
             }
             Some(known) if known.account != says.account || known.account_key != says.account_key => {
                 self.doubted.remove(&known.account);
+                self.missing.remove(&known.account);
                 self.identity_changed(step, &known, list)?;
             }
             Some(known) => {
+                self.missing.remove(&known.account);
                 if self.doubted.remove(&known.account) {
                     // It serves the list and does not know the account: not without end.
                     self.delay_lanes(step, known.account, ASK_AGAIN_MS);
@@ -320,8 +326,9 @@ impl Core {
         contact: &ContactRecord,
     ) -> Result<(), CoreError> {
         let reason = match (&contact.state, &contact.alarm) {
-            (PinState::Changed, _) | (_, None) => format!("the identity of {} has changed", contact.username),
+            (PinState::Changed, _) => format!("the identity of {} has changed", contact.username),
             (_, Some(alarm)) => alarm.clone(),
+            (_, None) => format!("{} has a newer device list than the server has shown", contact.username),
         };
         for entry in step.tx.lane(&contact.account, true, super::lanes::LANE_LIMIT)? {
             self.settle(step, &entry.message, Fate::Held, Some(&reason))?;
@@ -341,7 +348,12 @@ impl Core {
         let mine = list_ref(&own.list);
         if device.list_hash != mine.hash {
             if device.list_number < mine.number {
+                // It goes along with the next Submit; at once, where this device can prove the account, for the newer
+                // list may remove a device.
                 self.hand_over.insert(self.me.account);
+                if let Some(proof) = self.proof(step)? {
+                    self.send(step, Asked::Prove, proof);
+                }
             } else {
                 self.look_up(step, vec![Sought::Name(self.me.username.clone())]);
             }

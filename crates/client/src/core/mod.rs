@@ -14,6 +14,7 @@ mod commands;
 mod content;
 mod devices;
 mod due;
+mod enrol;
 mod fates;
 mod io;
 mod keys;
@@ -22,6 +23,7 @@ mod link;
 mod lists;
 mod receive;
 mod requests;
+mod restore;
 mod rows;
 mod sealing;
 mod sessions;
@@ -35,7 +37,7 @@ use std::{
 
 use rand_core::CryptoRng;
 use sotto_crypto::DeviceSecret;
-use sotto_proto::{AccountId, DeviceId, SignedCertificate, Username, frame::ClientFrame};
+use sotto_proto::{AccountId, DeviceId, FateTag, SignedCertificate, Username, frame::ClientFrame};
 use thiserror::Error;
 
 pub use account::WithKey;
@@ -94,6 +96,9 @@ struct Me {
 /// seen to.
 const RESTORED: &str = "restored";
 
+/// The name of the number in `meta` that says when that was last noticed, Unix milliseconds; 0 for never.
+const RESTORED_MS: &str = "restored_ms";
+
 /// The client's decisions. See the module's text for the contract.
 pub struct Core {
     me: Me,
@@ -119,6 +124,9 @@ pub struct Core {
     hand_over: BTreeSet<AccountId>,
     /// Contacts whose account the server does not know any more, until their name was looked up.
     doubted: BTreeSet<AccountId>,
+    /// Contacts whose account the server lost, and after how long they are looked for again: what is for them waits
+    /// until they have enrolled again.
+    missing: BTreeMap<AccountId, u64>,
     /// Devices of which the user was told, on this run, that the served list lacks them.
     warned: BTreeSet<ClaimedIdentity>,
     /// Invitations and live chats of this connection.
@@ -135,6 +143,12 @@ pub struct Core {
     drained_due: bool,
     /// Whether the server's data was restored since the last connection.
     restored: bool,
+    /// Copies that the server lost, found so far.
+    lost: Vec<FateTag>,
+    /// When the server is to be asked again what became of everything without a receipt: it could not say.
+    fates_again_ms: Option<u64>,
+    /// When the server is to be asked again what is left of this device's keys.
+    recount_ms: Option<u64>,
     /// When this device last made one-time prekeys.
     refilled_ms: u64,
     /// When the daily work is due.
@@ -192,6 +206,7 @@ impl Core {
             refusing: BTreeMap::new(),
             hand_over: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            missing: BTreeMap::new(),
             warned: BTreeSet::new(),
             chats: Chats::default(),
             blocking: BTreeSet::new(),
@@ -200,6 +215,9 @@ impl Core {
             ack_due: false,
             drained_due: false,
             restored: tx.number(RESTORED)? != 0,
+            lost: Vec::new(),
+            fates_again_ms: None,
+            recount_ms: None,
             refilled_ms: 0,
             upkeep_ms: 0,
         })

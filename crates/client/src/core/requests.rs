@@ -17,6 +17,12 @@ use crate::{api::User, store::BlockRecord};
 pub(crate) enum Asked {
     Hello,
     Login,
+    /// The account again, at a server that lost it.
+    Register,
+    /// A login of the account, to hand its list over.
+    Prove,
+    /// One's own list, at a server that has an older one.
+    HandOver,
     Attach,
     Ack,
     Publish,
@@ -100,6 +106,9 @@ impl Asked {
             }
             Self::Hello
             | Self::Login
+            | Self::Register
+            | Self::Prove
+            | Self::HandOver
             | Self::Attach
             | Self::Ack
             | Self::Publish
@@ -111,7 +120,6 @@ impl Asked {
             | Self::Fates { .. }
             | Self::Interactive
             | Self::Block { .. }
-            | Self::Pending { what: PendingFor::Tell }
             | Self::SetPassword { attempt: Attempt::Again | Attempt::Check } => None,
         }
     }

@@ -85,6 +85,10 @@ impl Core {
             if unknown && entry.user && !step.tx.reached(&entry.message, &lane.0)? {
                 step.tx.unseal(entry.entry)?;
                 self.doubt(step, lane.0)?;
+            } else if unknown && !entry.user && Self::lately_restored(step)? {
+                // The server lost the account, which may come back.
+                step.tx.unseal(entry.entry)?;
+                self.doubt(step, lane.0)?;
             } else {
                 self.finish_entry(step, entry, connected)?;
             }
@@ -148,8 +152,11 @@ impl Core {
                 Ok(list) => {
                     let account = list.list().account;
                     let before = step.tx.contact(&account)?.map(|known| known.list.hash());
+                    let handed_over = self.hand_over.contains(&account);
                     self.served(step, &list)?;
-                    if before != step.tx.contact(&account)?.map(|known| known.list.hash()) {
+                    let news_of_it = before != step.tx.contact(&account)?.map(|known| known.list.hash());
+                    // An old list is answered with the newer one, at once.
+                    if news_of_it || handed_over != self.hand_over.contains(&account) {
                         news.insert(account);
                     }
                 }

@@ -13,8 +13,8 @@ use std::{
 use rustls::{AlertDescription, pki_types::ServerName};
 use sotto_proto::{
     Address,
-    frame::{ClientFrame, FrameDecoder, FrameError, RawFrame},
-    limits::{MAX_FRAME, PEER_SILENCE_MS, PING_INTERVAL_MS},
+    frame::{ClientFrame, FrameDecoder, FrameError, PUSH, RawFrame},
+    limits::{MAX_FRAME, MAX_PIPELINED, PEER_SILENCE_MS, PING_INTERVAL_MS},
     login::EXPORTER_LABEL,
 };
 use thiserror::Error;
@@ -28,8 +28,8 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::tls;
 use crate::api::{ClientError, ErrorKind};
+use crate::tls;
 
 /// For the name to be resolved: a resolver asks three servers, for a few seconds each.
 const RESOLVE: Duration = Duration::from_secs(10);
@@ -41,6 +41,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const MAX_ADDRESSES: usize = 8;
 /// For the last bytes to leave, and the server to close too.
 const CLOSE: Duration = Duration::from_millis(1500);
+/// Answers kept of those that come after the goodbye: as many as there can be requests under way.
+const LATE_ANSWERS: usize = MAX_PIPELINED;
 /// Frames read ahead: a whole batch of the engine.
 const FRAMES_AHEAD: usize = 64;
 /// Frames given to the writing task ahead; what is more waits with the sender.
@@ -213,9 +215,10 @@ impl Connection {
     }
 
     /// Lets what was given to [`Self::writes`] leave, then `rest`; says goodbye, and waits a little for the server to
-    /// close.
-    pub(crate) async fn close(self, rest: impl IntoIterator<Item = Vec<u8>>) {
+    /// close. Until then it answers what was asked before: these frames are returned.
+    pub(crate) async fn close(self, rest: impl IntoIterator<Item = Vec<u8>>) -> Vec<RawFrame> {
         let Self { mut frames, writes, stop, mut tasks, .. } = self;
+        let mut late = Vec::new();
         let goodbye = async {
             for frame in rest {
                 if writes.send(frame).await.is_err() {
@@ -226,15 +229,21 @@ impl Connection {
                 // A connection that is broken already needs no goodbye.
                 let _ = writes.send(bye).await;
             }
+            // Reading on until the server closes keeps a reset from overtaking the last frames. The writing side stays
+            // open for as long: closing it would end the connection before the answers are there.
+            while let Some(Ok(frame)) = frames.recv().await {
+                if frame.request != PUSH && late.len() < LATE_ANSWERS {
+                    late.push(frame);
+                }
+            }
             drop(writes);
-            // Reading on until the server closes keeps a reset from overtaking the last frames.
-            while let Some(Ok(_)) = frames.recv().await {}
         };
         if timeout(CLOSE, goodbye).await.is_err() {
             tracing::debug!("the server did not close in time");
         }
         stop.cancel();
         while tasks.join_next().await.is_some() {}
+        late
     }
 }
 

@@ -157,3 +157,44 @@ fn settle_wraps(store: &mut LocalStore, dir: &Path) {
 fn ended() -> ClientError {
     ClientError::new(ErrorKind::Bug, "the store's thread ended early")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use sotto_proto::frame::AuthKey;
+
+    use super::*;
+    use crate::{
+        driver::profile::Profile,
+        store::{PasswordChange, StoreError},
+    };
+
+    /// A crash at each point of a change of the password, and what the next start makes of it.
+    #[test]
+    fn a_start_after_a_crash_keeps_what_the_server_may_have_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let profile = Profile::create(root.path()).unwrap();
+        profile.make_key("old").unwrap();
+        let (mut store, key) = profile.open_store("old").unwrap();
+        let opens = |password| Vault::read(root.path()).unwrap().open(password).is_ok();
+        // The wrap was written, and the core never heard of it.
+        Vault::add(root.path(), key.expose(), "new").unwrap();
+        settle_wraps(&mut store, root.path());
+        assert!(opens("old") && !opens("new"));
+        // The server was asked, and its answer is not known: both open.
+        let wrap = Vault::add(root.path(), key.expose(), "new").unwrap();
+        let change = PasswordChange { old: AuthKey([1; 32]), new: AuthKey([2; 32]), wrap };
+        store.transaction::<_, StoreError>(|tx| tx.begin_password_change(&change)).unwrap();
+        settle_wraps(&mut store, root.path());
+        assert!(opens("old") && opens("new"));
+        // It is known, and the file was not written yet.
+        store.transaction::<_, StoreError>(|tx| tx.end_password_change(true)).unwrap();
+        settle_wraps(&mut store, root.path());
+        assert!(!opens("old") && opens("new"));
+        // The next one is begun and forgotten: what the last one settled stays.
+        Vault::add(root.path(), key.expose(), "third").unwrap();
+        settle_wraps(&mut store, root.path());
+        assert!(opens("new") && !opens("third"));
+    }
+}

@@ -114,8 +114,9 @@ impl Up {
         self.probe.map(|(_, until)| until).into_iter().chain(self.login).min()
     }
 
-    /// Lets what waits leave, and ends the connection. Takes at most as long as [`Connection::close`].
-    pub(super) fn close(self) -> impl Future<Output = ()> + Send + 'static {
+    /// Lets what waits leave, and ends the connection; answers with what the server said until then. Takes at most as
+    /// long as [`Connection::close`].
+    pub(super) fn close(self) -> impl Future<Output = Vec<RawFrame>> + Send + 'static {
         let Self { connection, writes, backlog, .. } = self;
         drop(writes);
         connection.close(backlog)

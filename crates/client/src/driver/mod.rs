@@ -23,7 +23,6 @@ mod password;
 mod profile;
 mod run;
 mod socket;
-mod tls;
 mod vault;
 
 pub use client::{Client, ClientOptions, all_ended};

@@ -9,7 +9,8 @@ use std::{
     sync::Arc,
 };
 
-use sotto_crypto::{AccountSecret, RecoveryPhrase, VaultKey};
+use sotto_crypto::{AccountSecret, RecoveryPhrase, VaultKey, auth_key};
+use sotto_proto::frame::AuthKey;
 use zeroize::Zeroizing;
 
 use super::vault::Vault;
@@ -95,14 +96,19 @@ impl Profile {
         &self.dir
     }
 
-    /// Opens the store of a registered account. Blocks for about 0.2 s (Argon2id). [`ErrorKind::LocalStore`] for a
+    /// Opens the store of a registered account. Blocks for about 0.2 s (Argon2id), once in the life of a profile that
+    /// an older version made for as long again. [`ErrorKind::LocalStore`] for a
     /// wrong password or damage, [`ErrorKind::LoginNeeded`] if the registration was never finished.
     pub fn unlock(self, password: &str) -> Result<OpenProfile, ClientError> {
         let (mut store, key) = self.open_store(password)?;
         let registered = store.transaction::<_, ClientError>(|tx| {
             Ok(tx.identity()?.is_some_and(|identity| identity.registered))
         })?;
-        if registered { Ok(OpenProfile { store, key, profile: self }) } else { Err(no_account()) }
+        if !registered {
+            return Err(no_account());
+        }
+        keep_auth_key(&mut store, password)?;
+        Ok(OpenProfile { store, key, profile: self })
     }
 
     /// [`Self::unlock`], off the async threads.
@@ -189,6 +195,21 @@ impl OpenProfile {
         })?;
         Ok(RecoveryPhrase::of(&AccountSecret::from_seed(&seed)))
     }
+}
+
+/// A profile of a version that did not keep the key which proves the password to the server gets it now, while the
+/// password is at hand.
+fn keep_auth_key(store: &mut LocalStore, password: &str) -> Result<(), ClientError> {
+    let missing = store.transaction::<_, ClientError>(|tx| {
+        let (Some(identity), Some(server)) = (tx.identity()?, tx.server()?) else { return Ok(None) };
+        let known = tx.auth_key(&server.server_id)?.is_some();
+        Ok((!known).then_some((server.server_id, identity.username)))
+    })?;
+    let Some((server, username)) = missing else { return Ok(()) };
+    let key = auth_key(password, &server, &username).map_err(|error| {
+        ClientError::new(ErrorKind::Invalid, "the password cannot be worked on").cause(error)
+    })?;
+    store.transaction::<_, ClientError>(|tx| Ok(tx.set_auth_key(&server, &AuthKey(*key))?))
 }
 
 /// There is no account in this profile.
@@ -286,6 +307,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::{
+        driver::os_rng,
+        store::{Identity, ServerPin, StoreError},
+    };
 
     fn mode(path: &Path) -> u32 {
         path.metadata().unwrap().permissions().mode() & 0o777
@@ -347,6 +372,59 @@ mod tests {
         let error = Profile::lock(&dir).unwrap().unlock("right").unwrap_err();
         assert_eq!(error.kind, ErrorKind::LocalStore);
         assert!(!error.message.contains("password"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_profile_without_the_key_that_proves_the_password_gets_it_when_it_is_opened() {
+        use sotto_crypto::DeviceSecret;
+        use sotto_proto::{AccountId, Certificate, DeviceId, ServerId, Username};
+
+        let root = tempfile::tempdir().unwrap();
+        let profile = Profile::create(root.path()).unwrap();
+        profile.make_key("right").unwrap();
+        let (mut store, _) = profile.open_store("right").unwrap();
+        let (secret, device) = (AccountSecret::from_seed(&[1; 32]), DeviceSecret::generate(&mut os_rng()));
+        let username: Username = "alice".parse().unwrap();
+        let certificate = secret
+            .sign_certificate(&Certificate {
+                username: username.clone(),
+                account: AccountId([2; 16]),
+                account_key: secret.public(),
+                device: DeviceId([3; 16]),
+                device_key: device.device_key(),
+                identity_key: device.identity_key(),
+                created_ms: 4,
+            })
+            .unwrap();
+        let server = ServerId([5; 32]);
+        store
+            .transaction::<_, StoreError>(|tx| {
+                tx.save_identity(&Identity {
+                    username: username.clone(),
+                    account: AccountId([2; 16]),
+                    account_key: secret.public(),
+                    account_seed: None,
+                    device: DeviceId([3; 16]),
+                    device_secret: device.to_bytes(),
+                    certificate,
+                    registered: true,
+                })?;
+                let address = "chat.example:7777".parse().unwrap();
+                tx.set_server(&ServerPin { address, server_id: server, newest: [6; 32], number: 0 })
+            })
+            .unwrap();
+        drop((store, profile));
+
+        let mut open = Profile::lock(root.path()).unwrap().unlock("right").unwrap();
+        let kept = open.store.transaction::<_, StoreError>(|tx| tx.auth_key(&server)).unwrap();
+        assert_eq!(kept, Some(AuthKey(*auth_key("right", &server, &username).unwrap())));
+        // Another one, as after a change of the password, is left alone.
+        let changed = AuthKey([7; 32]);
+        open.store.transaction::<_, StoreError>(|tx| tx.set_auth_key(&server, &changed)).unwrap();
+        drop(open);
+        let mut again = Profile::lock(root.path()).unwrap().unlock("right").unwrap();
+        let kept = again.store.transaction::<_, StoreError>(|tx| tx.auth_key(&server)).unwrap();
+        assert_eq!(kept, Some(changed));
     }
 
     #[test]

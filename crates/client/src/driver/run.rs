@@ -511,7 +511,7 @@ impl Driver {
     fn hang_up(&mut self) {
         if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Parked) {
             // What the core sent before it closed leaves first.
-            self.tasks.spawn(up.close());
+            self.tasks.spawn(async move { drop(up.close().await) });
             self.inbox.push_back(Input::Disconnected);
             self.told = Told::Waiting;
         }
@@ -562,6 +562,21 @@ impl Driver {
         let _ = self.faces.events.send(Notice::Event(event));
     }
 
+    /// Commits the answers that had arrived, or came until the server closed: what it stored is known to be stored, and
+    /// need not be sent again by the next start.
+    async fn commit_late(&mut self, late: Vec<RawFrame>) {
+        let arrived = std::mem::take(&mut self.inbox).into_iter();
+        let frames = arrived.filter(|input| matches!(input, Input::Frame(_)));
+        let batch: Vec<Input> = frames.chain(late.into_iter().map(Input::Frame)).collect();
+        if batch.is_empty() || self.engine.begin(batch).is_err() {
+            return;
+        }
+        match self.engine.done().await {
+            Ok(committed) => self.perform(committed),
+            Err(error) => tracing::error!(%error, "the last answers were not kept"),
+        }
+    }
+
     /// Finishes what was begun: the batch under way, its outputs, the last frames, the tasks, the store's thread.
     async fn finish(mut self, error: ClientError) {
         if self.busy
@@ -579,9 +594,11 @@ impl Driver {
                 answer.give(Err(error.clone()));
             }
         }
+        let mut late: Vec<RawFrame> = Vec::new();
         if let Link::Up(up) = std::mem::replace(&mut self.link, Link::Parked) {
-            up.close().await;
+            late = up.close().await;
         }
+        self.commit_late(late).await;
         while self.tasks.join_next().await.is_some() {}
         self.engine.stop().await;
         self.faces.state.send_modify(|state| {

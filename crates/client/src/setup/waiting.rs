@@ -95,20 +95,19 @@ impl Waits {
                 && waiting.username == who.username
                 && !says.revoked(&waiting.device)
         };
-        let kept = match begun.waiting.take().filter(usable) {
-            Some((waiting, _)) => waiting,
-            None => {
-                let waiting = WaitingDevice {
-                    username: who.username.clone(),
-                    account: says.account,
-                    account_key: says.account_key,
-                    device: DeviceId(random_id()),
-                    device_secret: DeviceSecret::generate(&mut os_rng()).to_bytes(),
-                };
-                let (kept, waiting) = begun.keep_waiting(&who.password, waiting, &session.pin).await?;
-                begun = kept;
-                waiting
-            }
+        let kept = if let Some((waiting, _)) = begun.waiting.take().filter(usable) {
+            waiting
+        } else {
+            let waiting = WaitingDevice {
+                username: who.username.clone(),
+                account: says.account,
+                account_key: says.account_key,
+                device: DeviceId(random_id()),
+                device_secret: DeviceSecret::generate(&mut os_rng()).to_bytes(),
+            };
+            let (kept, waiting) = begun.keep_waiting(&who.password, waiting, &session.pin).await?;
+            begun = kept;
+            waiting
         };
         let secret = DeviceSecret::from_bytes(&kept.device_secret).map_err(bug)?;
         let code = PendingCode::of(
@@ -236,7 +235,14 @@ fn pause(failed: Failed, again: &mut Duration) -> Result<Duration, ClientError> 
         }
     };
     if !mend {
-        return Err(failed.into());
+        return Err(match failed {
+            Failed::Refused(reply) if reply.code == ErrorCode::UNKNOWN_DEVICE => {
+                ClientError::new(ErrorKind::LoginNeeded, "this device was not approved")
+                    .cause(reply.message)
+                    .hint("run the same command again to ask once more")
+            }
+            failed => failed.into(),
+        });
     }
     let pause = (*again).max(Duration::from_millis(least)).min(AGAIN_MOST.max(Duration::from_millis(least)));
     *again = (*again * 2).min(AGAIN_MOST);
@@ -255,4 +261,110 @@ fn not_ours(cause: &str) -> ClientError {
 fn too_late() -> ClientError {
     ClientError::new(ErrorKind::Timeout, "nobody has approved this device within a day")
         .hint("run the same command again: the code stays the same")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use sotto_crypto::AccountSecret;
+    use sotto_proto::{
+        AccountId, Certificate, DeviceList, IdentityKey, ListHash, ServerId, device_list::Revocation,
+    };
+
+    use super::*;
+
+    fn waits(account: &AccountSecret) -> Waits {
+        let secret = DeviceSecret::generate(&mut os_rng());
+        let kept = WaitingDevice {
+            username: "alice".parse().unwrap(),
+            account: AccountId([1; 16]),
+            account_key: account.public(),
+            device: DeviceId([2; 16]),
+            device_secret: secret.to_bytes(),
+        };
+        let (id, key) = (kept.account, kept.account_key);
+        let code = PendingCode::of(&id, &key, &kept.device, &secret.device_key(), &secret.identity_key());
+        let pin = ServerPin {
+            address: "localhost".parse().unwrap(),
+            server_id: ServerId([3; 32]),
+            newest: [3; 32],
+            number: 0,
+        };
+        Waits { id: kept.device, secret, kept, pin, code }
+    }
+
+    /// A list by this account key; with the device under this identity key, or with its revocation.
+    fn list(account: &AccountSecret, waits: &Waits, identity_key: Option<IdentityKey>) -> SignedDeviceList {
+        let username: Username = "alice".parse().unwrap();
+        let certificate = |identity_key| {
+            let certificate = Certificate {
+                username: username.clone(),
+                account: AccountId([1; 16]),
+                account_key: account.public(),
+                device: waits.id,
+                device_key: waits.secret.device_key(),
+                identity_key,
+                created_ms: 1,
+            };
+            account.sign_certificate(&certificate).unwrap()
+        };
+        let list = DeviceList {
+            username: username.clone(),
+            account: AccountId([1; 16]),
+            account_key: account.public(),
+            number: 7,
+            previous: ListHash([0; 32]),
+            devices: identity_key.map(certificate).into_iter().collect(),
+            revocations: if identity_key.is_none() {
+                vec![Revocation { device: waits.id, revoked_ms: 1 }]
+            } else {
+                Vec::new()
+            },
+        };
+        account.sign_device_list(&list).unwrap()
+    }
+
+    #[test]
+    fn only_the_codes_own_account_with_this_devices_own_keys_is_taken() {
+        let account = AccountSecret::generate(&mut os_rng());
+        let waits = waits(&account);
+        let kind = |list: &SignedDeviceList| waits.certificate_in(list).err().map(|error| error.kind);
+        let own = waits.secret.identity_key();
+        let right = list(&account, &waits, Some(own));
+        let certificate = waits.certificate_in(&right).unwrap().unwrap();
+        assert_eq!(certificate.certificate().device, waits.id);
+
+        let other = AccountSecret::generate(&mut os_rng());
+        assert_eq!(kind(&list(&other, &waits, Some(own))), Some(ErrorKind::IdentityChanged));
+        let foreign = DeviceSecret::generate(&mut os_rng()).identity_key();
+        assert_eq!(kind(&list(&account, &waits, Some(foreign))), Some(ErrorKind::IdentityChanged));
+        assert_eq!(kind(&list(&account, &waits, None)), Some(ErrorKind::LoginNeeded), "removed again");
+    }
+
+    #[test]
+    fn what_waiting_can_mend_is_tried_again_and_nothing_else() {
+        let unknown = |kind| Failed::Unknown(ClientError::new(kind, "x"));
+        let refused = |code, retry_after_ms| {
+            Failed::Refused(sotto_proto::frame::ErrorReply { code, message: String::new(), retry_after_ms })
+        };
+        let mut again = AGAIN;
+        let mut waited = Vec::new();
+        for _ in 0..9 {
+            waited.push(pause(unknown(ErrorKind::Unreachable), &mut again).unwrap().as_secs());
+        }
+        assert_eq!(waited, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        let mut again = AGAIN;
+        let asked = pause(refused(ErrorCode::RATE_LIMITED, Some(90_000)), &mut again).unwrap();
+        assert_eq!(asked, Duration::from_secs(90));
+        for failed in [
+            unknown(ErrorKind::IdentityChanged),
+            unknown(ErrorKind::Version),
+            refused(ErrorCode::BAD_CREDENTIALS, None),
+            refused(ErrorCode::UNKNOWN_DEVICE, None),
+            refused(ErrorCode::LIMIT, None),
+        ] {
+            assert!(pause(failed, &mut again).is_err());
+        }
+    }
 }

@@ -55,6 +55,12 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// A copy is not on the server any more, and is not asked after.
+    pub fn remove_fate(&self, tag: &FateTag) -> Result<(), StoreError> {
+        self.run("DELETE FROM fate WHERE tag = ?1", params![tag.0])?;
+        Ok(())
+    }
+
     /// All copies of a message.
     pub fn fates_of(&self, message: &MessageId) -> Result<Vec<CopyFate>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM fate WHERE message = ?1 ORDER BY account, device");

@@ -129,6 +129,7 @@ impl Tx<'_> {
     /// Forgets a registration that the server never confirmed, and everything that hangs on it.
     pub fn forget_unregistered(&self) -> Result<(), StoreError> {
         self.run("DELETE FROM meta WHERE name IN ('identity', 'server', 'waiting device', 'reset')", [])?;
+        self.run("DELETE FROM credential", [])?;
         self.run("DELETE FROM contact", [])?;
         self.run("DELETE FROM prekey", [])?;
         Ok(())

@@ -55,6 +55,13 @@ pub struct Entry {
     pub submission: Option<SubmissionId>,
 }
 
+impl Entry {
+    /// Whether the message was on the server before: it was lost there, and is sent again under its first time.
+    pub fn was_lost(&self) -> bool {
+        self.user && self.created_ms != self.clock_ms
+    }
+}
+
 /// A sealed envelope of an entry.
 #[derive(Debug, Clone)]
 pub struct Copy {
@@ -112,6 +119,16 @@ impl Tx<'_> {
             ],
         )?;
         Ok(self.transaction.last_insert_rowid())
+    }
+
+    /// Puts something before everything that waits.
+    pub fn enqueue_first(&self, new: &NewEntry<'_>) -> Result<(), StoreError> {
+        let entry = self.enqueue(new)?;
+        self.run(
+            "UPDATE outbox SET entry = (SELECT min(min(entry), 0) - 1 FROM outbox) WHERE entry = ?1",
+            params![entry],
+        )?;
+        Ok(())
     }
 
     /// Names that something waits for and that have not been looked up.
@@ -346,6 +363,13 @@ impl Tx<'_> {
             params![account.0],
         )?;
         self.run("UPDATE outbox SET submission = NULL WHERE account = ?1", params![account.0])?;
+        Ok(())
+    }
+
+    /// Drops the sealed envelopes of everything that waits: it is sealed anew.
+    pub fn unseal_outbox(&self) -> Result<(), StoreError> {
+        self.run("DELETE FROM copy", [])?;
+        self.run("UPDATE outbox SET submission = NULL", [])?;
         Ok(())
     }
 

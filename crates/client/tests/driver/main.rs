@@ -5,5 +5,6 @@ mod accounts;
 mod attach;
 mod conversation;
 mod full_disk;
+mod living;
 mod server;
 mod world;

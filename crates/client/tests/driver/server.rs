@@ -54,6 +54,15 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// The operator lets a new identity that waits take its place.
+    pub(crate) fn reset_now(&self, name: &str) {
+        let words = ["sottod", "user", "reset-now", name, "--data-dir"].map(std::ffi::OsString::from);
+        let arguments: Vec<_> = words.into_iter().chain([self.data.clone().into()]).collect();
+        // It has a runtime of its own.
+        let code = std::thread::spawn(move || sotto_server::main_from(arguments)).join().unwrap();
+        assert_eq!(code, std::process::ExitCode::SUCCESS);
+    }
+
     /// On the same port, with the same data.
     pub(crate) fn restart(&mut self) {
         self.restart_for(1000);

@@ -1,17 +1,17 @@
-//! What the fixture stores hold: at least one row of every table of version 1. The example `fixture` writes it, the
+//! What the fixture stores hold: at least one row of every table of the newest version. The example `fixture` writes it, the
 //! test `fixture` reads it back; released fixtures are never written again.
 
 use sotto_client::{
     api::Fate,
     store::{
-        ClaimedIdentity, Copy, CopyFate, Cursor, Identity, LocalStore, NewEntry, NewMessage, PrekeySlot,
-        SentBody, ServerPin, StoreError, Tx, WantedBody,
+        BlockRecord, ClaimedIdentity, Copy, CopyFate, Cursor, Identity, LocalStore, NewEntry, NewMessage,
+        PasswordChange, PrekeySlot, SentBody, ServerPin, StoreError, Tx, WantedBody, WrapId,
     },
 };
 use sotto_crypto::{AccountSecret, DeviceSecret, PeerSessions};
 use sotto_proto::{
     AccountId, Certificate, DeviceId, DeviceList, FateTag, Incarnation, ListHash, MessageId, QueueNumber,
-    ServerId, SessionId, SignedDeviceList, SubmissionId, content::kind,
+    ServerId, SessionId, SignedDeviceList, SubmissionId, content::kind, frame::AuthKey,
 };
 
 /// The key that the fixtures are encrypted under; they hold nothing that is secret.
@@ -112,6 +112,14 @@ fn people(tx: &Tx<'_>) -> Result<(), StoreError> {
         server_id: ServerId([6; 32]),
         newest: [7; 32],
         number: 1,
+    })?;
+    tx.set_auth_key(&ServerId([6; 32]), &AuthKey([0x0a; 32]))?;
+    tx.set_block(&BlockRecord { account: contact(), blocked: true, clock_ms: NOW_MS })?;
+    tx.set_device_name(&DeviceId([0x11; 16]), "laptop", NOW_MS)?;
+    tx.begin_password_change(&PasswordChange {
+        old: AuthKey([0x0a; 32]),
+        new: AuthKey([0x0c; 32]),
+        wrap: WrapId([0x0d; 8]),
     })?;
     tx.set_cursor(&Cursor { incarnation: Incarnation([8; 16]), number: QueueNumber(42) })?;
     tx.pin(&own, true)?;

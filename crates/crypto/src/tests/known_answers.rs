@@ -1,9 +1,9 @@
 //! Published known answers, through the functions that this crate calls the libraries with.
-//!
-//! ML-KEM-768 has none here: the library runs the NIST and Wycheproof vectors itself, the vectors of this crate are
-//! recomputed by an independent implementation (tests/interop), and what is tested here is that it is used rightly.
+
+use std::{collections::HashMap, convert::Infallible};
 
 use rand::{SeedableRng, rngs::StdRng};
+use rand_core::{TryCryptoRng, TryRng};
 use sotto_proto::KemKey;
 
 use super::hex;
@@ -135,6 +135,56 @@ fn argon2id_known_answers() {
         argon2id("password", b"somesalt", cost).unwrap().expose(),
         &array("09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7")
     );
+}
+
+/// Gives the bytes that it was made of, and no more.
+struct Given(Vec<u8>);
+
+impl TryRng for Given {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        panic!("bytes are drawn, not numbers")
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        panic!("bytes are drawn, not numbers")
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        bytes.copy_from_slice(&self.0.drain(..bytes.len()).collect::<Vec<u8>>());
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Given {}
+
+/// Key generation, encapsulation and decapsulation of one key; and a ciphertext that is rejected.
+#[test]
+fn ml_kem_768() {
+    let text = include_str!("ml_kem_768.txt");
+    let values: HashMap<&str, Vec<u8>> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, value)| (name, hex(value)))
+        .collect();
+    let ciphertext = |name: &str| -> kem::KemCiphertext { values[name].clone().try_into().unwrap() };
+    let mut rng = Given(values["seed"].clone());
+    let secret = KemSecret::generate(&mut rng);
+    assert!(rng.0.is_empty());
+    assert_eq!(secret.public().as_slice(), values["ek"]);
+    let public = KemKey::from_slice(&values["ek"]).unwrap();
+    let mut rng = Given(values["m"].clone());
+    let (sealed, shared) = kem::encapsulate(&public, &mut rng).unwrap();
+    assert!(rng.0.is_empty());
+    assert_eq!(sealed.as_slice(), values["c"]);
+    assert_eq!(shared.expose().as_slice(), values["k"]);
+    assert_eq!(secret.decapsulate(&ciphertext("c")).expose().as_slice(), values["k"]);
+
+    let rejecting = KemSecret::from_slice(&values["rejecting_seed"]).unwrap();
+    assert_eq!(rejecting.public().as_slice(), values["rejecting_ek"]);
+    assert_eq!(rejecting.decapsulate(&ciphertext("rejected_c")).expose().as_slice(), values["rejected_k"]);
 }
 
 #[test]

@@ -105,7 +105,7 @@ pub struct Hello {
     pub software: String,
 }
 
-/// A new account with its first device.
+/// A new account with its first device; or one that the server lost, with the devices it has by now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {
     /// Where the server asks for one.

@@ -53,11 +53,13 @@ impl Core {
         action: Cow<'static, str>,
         routine: bool,
     ) {
-        let Some(connection) = self.connections.get(&ticket.connection) else { return };
+        let Some(connection) = self.connections.get_mut(&ticket.connection) else { return };
+        connection.unanswered = connection.unanswered.saturating_sub(1);
         let name = connection.session.as_ref().map(|session| session.name.clone());
         let peer = connection.peer;
         self.send(ticket.connection, ticket.request, frame, SendClass::Answer { size: ticket.size });
         self.log(Event::Request { peer, name, request: ticket.kind, size: ticket.size, action, routine });
+        self.left_alone(ticket.connection);
     }
 
     pub(super) fn refuse(&mut self, ticket: Ticket, (code, message): Refused) {

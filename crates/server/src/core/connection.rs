@@ -79,10 +79,14 @@ pub(super) struct Connection {
     pub(super) blocked: bool,
     /// Bytes of pushes that the peer has not taken yet.
     pub(super) unwritten: usize,
-    /// The device that waits on it to be approved.
-    pub(super) pending: Option<DeviceId>,
+    /// The device that waits on it to be approved, and its account.
+    pub(super) pending: Option<(AccountId, DeviceId)>,
     /// How a reset of the account stands, if the peer took too little to be told yet.
     pub(super) owed_reset: Option<ResetState>,
+    /// Requests that have no answer yet.
+    pub(super) unanswered: usize,
+    /// The Bye that is answered when no other request is left to be.
+    pub(super) leaving: Option<Ticket>,
 }
 
 impl Connection {
@@ -100,6 +104,8 @@ impl Connection {
             unwritten: 0,
             pending: None,
             owed_reset: None,
+            unanswered: 0,
+            leaving: None,
         }
     }
 

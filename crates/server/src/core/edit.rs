@@ -30,8 +30,10 @@ pub(super) enum Edit {
     Seen(Day),
     /// A reset waits from now on.
     Reset(WaitingReset),
-    /// No reset waits any more.
+    /// The reset that waits does so no longer; its asker has yet to hear it.
     RefuseReset,
+    /// Its asker hears that it was refused.
+    ForgetReset,
     /// Whether the operator lets nobody sign in.
     Disable(bool),
     /// The hash of a new password. A reset that waits was asked for with the old one, and waits no longer.
@@ -61,10 +63,11 @@ impl Edit {
                 _ => new.seen = Some(*day),
             },
             Self::Reset(reset) => new.reset = Some(reset.clone()),
-            Self::RefuseReset => match new.reset {
-                Some(_) => new.reset = None,
-                None => return Ok(None),
+            Self::RefuseReset => match &mut new.reset {
+                Some(reset) if !reset.refused => reset.refused = true,
+                _ => return Ok(None),
             },
+            Self::ForgetReset => new.reset = None,
             Self::Disable(disabled) => {
                 if new.disabled == *disabled {
                     return Ok(None);
@@ -204,7 +207,7 @@ impl Core {
                 (answer, action) = (ServerFrame::Reset(state), "a new identity waits");
             }
             Edit::RefuseReset | Edit::Password(_) => {
-                if old.record.reset.is_some() {
+                if old.record.waiting_reset().is_some() {
                     self.tell_reset(new, ResetState::None);
                 }
                 action = "reset refused";
@@ -216,6 +219,9 @@ impl Core {
                     };
                     self.drop_old_proofs(&new.account, own);
                 }
+            }
+            Edit::ForgetReset => {
+                (answer, action) = (ServerFrame::Reset(ResetState::None), "told that a device refused");
             }
             Edit::Disable(true) => self.close_account(&new.account, super::login::disabled()),
         }
@@ -245,18 +251,16 @@ impl Core {
             .connections
             .iter()
             .filter(|(id, connection)| connection.proven == proven && Some(**id) != own)
-            .map(|(id, connection)| (*id, connection.session.is_some(), connection.pending))
+            .map(|(id, connection)| (*id, connection.session.is_some()))
             .collect();
-        for (id, signed_in, pending) in others {
+        for (id, signed_in) in others {
             if signed_in {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.proven = None;
                 }
                 continue;
             }
-            if let Some(device) = pending {
-                self.withdraw(account, &device);
-            }
+            self.withdraw_own(id);
             let message = "the password was changed; log in with the new one";
             self.close_with(id, (ErrorCode::BAD_CREDENTIALS, message.into()));
         }

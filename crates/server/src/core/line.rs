@@ -25,6 +25,9 @@ impl Core {
         size: usize,
         frame: ClientFrame,
     ) {
+        if !self.admit(id) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let ticket = Ticket { connection: id, request, kind: frame.name(), size };
         connection.queue.push_back(Queued {
@@ -94,8 +97,7 @@ impl Core {
                 Ok(())
             }
             ClientFrame::Bye => {
-                self.answer(ticket, &ServerFrame::Done, "left");
-                self.close(ticket.connection);
+                self.leave(ticket);
                 Ok(())
             }
             ClientFrame::Register(register) => self.register(now_ms, ticket, register, &found),
@@ -129,6 +131,38 @@ impl Core {
         if let Err(refused) = result {
             self.refuse(ticket, refused);
         }
+    }
+
+    /// Counts a request that came. Whether it is to be answered: after Bye nothing is taken any more.
+    pub(super) fn admit(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        if connection.leaving.is_some() {
+            return false;
+        }
+        connection.unanswered += 1;
+        true
+    }
+
+    /// Bye: what was started before it is answered first, and what came after it never starts. Nothing more is delivered
+    /// meanwhile: who leaves acks nothing.
+    fn leave(&mut self, bye: Ticket) {
+        let Some(connection) = self.connections.get_mut(&bye.connection) else { return };
+        connection.unanswered -= connection.queue.len();
+        connection.queue.clear();
+        connection.reader = None;
+        connection.leaving = Some(bye);
+        self.left_alone(bye.connection);
+    }
+
+    /// Answers Bye and closes, if nothing else is left to be answered.
+    pub(super) fn left_alone(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.unanswered > 1 {
+            return;
+        }
+        let Some(bye) = connection.leaving.take() else { return };
+        self.answer(bye, &ServerFrame::Done, "left");
+        self.close(id);
     }
 
     /// An account that a request in the line waited for.

@@ -239,6 +239,8 @@ impl Core {
             self.refuse(ticket, disabled());
             return self.unblock(now_ms, ticket.connection);
         }
+        // It waits for nothing any more.
+        self.withdraw_own(ticket.connection);
         let Some(connection) = self.connections.get_mut(&ticket.connection) else { return };
         let peer = connection.peer;
         session.mailbox = mailbox;
@@ -257,7 +259,7 @@ impl Core {
         let device_in = DeviceIn { list_number: known.number(), list_hash: known.hash, mailbox, prekeys };
         self.log(Event::Online { peer, name });
         self.answer(ticket, &ServerFrame::DeviceIn(device_in), "device signed in");
-        if let Some(reset) = &known.record.reset {
+        if let Some(reset) = known.record.waiting_reset() {
             self.owe_reset(ticket.connection, ResetState::Pending(reset.due_ms));
         }
         self.tell_waiting(ticket.connection, &account);

@@ -17,8 +17,6 @@ mod connection;
 mod directory;
 mod edit;
 mod event;
-#[cfg(feature = "hostile")]
-mod hostile;
 mod io;
 mod known;
 mod line;
@@ -173,8 +171,7 @@ impl Core {
             }
             Input::Unsupported { connection, request, size, kind } => {
                 let ticket = Ticket { connection, request, kind: "unknown request", size };
-                let message = format!("this server does not know the request kind {kind:#06x}");
-                self.refuse(ticket, (ErrorCode::UNSUPPORTED, message.into()));
+                self.unsupported(ticket, kind);
             }
             Input::Malformed { connection, request, problem } => {
                 self.malformed(connection, request, problem);
@@ -252,6 +249,13 @@ impl Core {
         self.send(connection, request, &ServerFrame::Error(reply), SendClass::Notice);
         self.log(Event::Refused { peer, reason: problem.into() });
         self.close(connection);
+    }
+
+    fn unsupported(&mut self, ticket: Ticket, kind: u16) {
+        if self.admit(ticket.connection) {
+            let message = format!("this server does not know the request kind {kind:#06x}");
+            self.refuse(ticket, (ErrorCode::UNSUPPORTED, message.into()));
+        }
     }
 
     fn stored(&mut self, now_ms: u64, operation: Operation, result: Result<StoreReply, StoreError>) {
@@ -488,7 +492,7 @@ impl Core {
     fn forget(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
         let peer = connection.peer;
-        if let Some((account, _)) = connection.proven.filter(|_| connection.pending.is_some()) {
+        if let Some((account, _)) = connection.pending {
             self.pending.disconnected(&account, id);
         }
         let Some(session) = connection.session else {

@@ -92,7 +92,7 @@ impl Core {
     }
 
     fn reset_now(&mut self, question: Question, known: Arc<Known>) {
-        let Some(waiting) = known.record.reset.clone() else {
+        let Some(waiting) = known.record.waiting_reset().cloned() else {
             let message = format!("no new identity waits for {}", known.record.username);
             return self.ordered(question, Err(message));
         };

@@ -127,9 +127,7 @@ impl Core {
         }
         let known_before = self.pending.devices(&account);
         // One connection waits for one device.
-        if let Some(before) = self.connections.get(&ticket.connection).and_then(|state| state.pending) {
-            self.pending.remove(&account, &before);
-        }
+        self.withdraw_own(ticket.connection);
         let device = PendingDevice {
             device,
             device_key: request.device_key,
@@ -139,7 +137,7 @@ impl Core {
         let row = Row { device, connection: Some(ticket.connection) };
         let added = self.pending.add(account, row);
         if let Some(connection) = self.connections.get_mut(&ticket.connection) {
-            connection.pending = added.is_ok().then_some(request.device);
+            connection.pending = added.is_ok().then_some((account, request.device));
         }
         if added.is_ok() {
             let action = format!("waits to be approved [ {} ]", known.record.username);
@@ -208,10 +206,12 @@ impl Core {
         }
     }
 
-    /// Takes a request away without a word to who made it.
-    pub(super) fn withdraw(&mut self, account: &AccountId, device: &DeviceId) {
-        let gone = self.pending.remove(account, device).is_some();
-        if gone && let Some(known) = self.known.find(&AccountRef::Id(*account)) {
+    /// Takes away what a connection waits for, without a word to it.
+    pub(super) fn withdraw_own(&mut self, connection: ConnectionId) {
+        let waits = self.connections.get_mut(&connection).and_then(|state| state.pending.take());
+        let Some((account, device)) = waits else { return };
+        self.pending.remove(&account, &device);
+        if let Some(known) = self.known.find(&AccountRef::Id(account)) {
             self.tell_pending(&known);
         }
     }

@@ -68,13 +68,16 @@ impl Core {
     ) {
         let waiting = known.record.reset.as_ref();
         match waiting.filter(|waiting| waiting.list == list.as_bytes()) {
+            Some(same) if same.refused => {
+                return self.edit(now_ms, Editor::Client(ticket), known, Edit::ForgetReset);
+            }
             Some(same) if same.due_ms > now_ms => {
                 let state = ResetState::Pending(same.due_ms);
                 self.answer(ticket, &ServerFrame::Reset(state), "the new identity still waits");
                 return self.unblock(now_ms, ticket.connection);
             }
             // One that waits shows that there was a device that can refuse: another list waits as long.
-            None if waiting.is_some() || self.lived_in(now_ms, &known) => {
+            None if known.record.waiting_reset().is_some() || self.lived_in(now_ms, &known) => {
                 return self.let_wait(now_ms, ticket, known, &list);
             }
             // Due, or nobody is there to ask.
@@ -88,6 +91,7 @@ impl Core {
             list: list.as_bytes().to_vec(),
             asked_ms: now_ms,
             due_ms: now_ms.saturating_add(RESET_DELAY_MS),
+            refused: false,
         };
         self.edit(now_ms, Editor::Client(ticket), known, Edit::Reset(reset));
     }

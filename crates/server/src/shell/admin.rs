@@ -361,7 +361,7 @@ fn user(name: &str, roster: &Roster, record: Option<&AccountRecord>) -> User {
         (false, true) => "available",
         (false, false) => "connected",
     };
-    let reset = record.and_then(|record| record.reset.as_ref());
+    let reset = record.and_then(AccountRecord::waiting_reset);
     User {
         v: 1,
         kind: "user".to_owned(),

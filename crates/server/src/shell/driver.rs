@@ -14,7 +14,10 @@ use tokio::{
 use tracing::{debug, error, info};
 
 use super::{calls, peer::PeerHandle, workers::Workers};
-use crate::core::{ConnectionId, Core, CoreConfig, Event, Input, Level, Order, Output, Question, Roster};
+use crate::{
+    core::{ConnectionId, Core, CoreConfig, Event, Input, Level, Order, Output, Question, Roster},
+    tap::Tap,
+};
 
 /// Inputs taken at once.
 const BATCH: usize = 256;
@@ -53,6 +56,7 @@ pub(crate) enum Ended {
 #[derive(Debug)]
 pub(crate) struct Driver {
     core: Core,
+    tap: Box<dyn Tap>,
     messages: mpsc::Receiver<Message>,
     /// Answers of the store and the workers; as many as the core asked for.
     done: mpsc::UnboundedReceiver<Input>,
@@ -66,8 +70,6 @@ pub(crate) struct Driver {
     failed: Option<String>,
     /// The store says by itself that it failed, also if nobody waits for an answer.
     failures: mpsc::UnboundedReceiver<StoreError>,
-    #[cfg(feature = "hostile")]
-    hostile: Option<super::hostile::Hostile>,
 }
 
 /// The wall clock, Unix milliseconds.
@@ -79,6 +81,7 @@ pub(crate) fn now_ms() -> u64 {
 impl Driver {
     pub(crate) fn new(
         core: Core,
+        tap: Box<dyn Tap>,
         store: Arc<dyn Store>,
         failures: mpsc::UnboundedReceiver<StoreError>,
         hashing_memory: usize,
@@ -87,6 +90,7 @@ impl Driver {
         let (finished, done) = mpsc::unbounded_channel();
         Self {
             core,
+            tap,
             messages,
             done,
             calls: calls::Caller::start(store, finished.clone()),
@@ -98,15 +102,7 @@ impl Driver {
             stop_by: None,
             failed: None,
             failures,
-            #[cfg(feature = "hostile")]
-            hostile: None,
         }
-    }
-
-    /// Lies by the orders in this folder.
-    #[cfg(feature = "hostile")]
-    pub(crate) fn hostile(self, data_dir: &std::path::Path) -> Self {
-        Self { hostile: Some(super::hostile::Hostile::new(data_dir)), ..self }
     }
 
     /// Runs until the server has stopped, or the store failed.
@@ -169,12 +165,10 @@ impl Driver {
                 }
                 self.input(input);
             }
-            Message::Input(input) => {
-                #[cfg(feature = "hostile")]
-                let input = match &mut self.hostile {
-                    Some(hostile) => hostile.incoming(&mut self.core, input),
-                    None => input,
-                };
+            Message::Input(mut input) => {
+                if let Input::Frame { connection, request, frame, .. } = &mut input {
+                    self.tap.incoming(*connection, *request, frame);
+                }
                 let gone = match &input {
                     Input::Disconnected { connection } => Some(*connection),
                     _ => None,
@@ -210,13 +204,8 @@ impl Driver {
         while let Some(output) = self.core.next_output() {
             match output {
                 Output::Send { connection, bytes, class } => {
-                    #[cfg(feature = "hostile")]
-                    let bytes = match &mut self.hostile {
-                        Some(hostile) => hostile.outgoing(&self.core, connection, bytes),
-                        None => bytes,
-                    };
                     if let Some(peer) = self.peers.get(&connection) {
-                        peer.send(bytes, class);
+                        peer.send(self.tap.outgoing(connection, bytes), class);
                     }
                 }
                 Output::FrameLimit { connection, bytes } => {
@@ -265,6 +254,7 @@ mod tests {
     use sotto_store::{MemoryStore, StoreConfig};
 
     use super::*;
+    use crate::tap::Untapped;
 
     #[tokio::test]
     async fn a_store_that_fails_while_nobody_waits_for_it_ends_the_server() {
@@ -275,7 +265,7 @@ mod tests {
         // Held: that they are gone is no reason to end.
         let (_sender, messages) = mpsc::channel(1);
         let (failing, failures) = mpsc::unbounded_channel();
-        let driver = tokio::spawn(Driver::new(core, store, failures, 0, messages).run());
+        let driver = tokio::spawn(Driver::new(core, Box::new(Untapped), store, failures, 0, messages).run());
         let failure = StoreError::Failed("I/O error".to_owned());
         failing.send(failure.clone()).unwrap();
         assert_eq!(driver.await.unwrap(), Ended::Failed(failure.to_string()));

@@ -7,8 +7,6 @@ pub(crate) mod calls;
 mod console;
 mod driver;
 pub(crate) mod folder;
-#[cfg(feature = "hostile")]
-mod hostile;
 pub(crate) mod identity;
 pub(crate) mod listener;
 mod peer;
@@ -38,7 +36,11 @@ use tracing::{error, info, warn};
 pub(crate) use console::show;
 pub(crate) use driver::{Ended, Message};
 
-use crate::{config::Config, core::Core};
+use crate::{
+    config::Config,
+    core::Core,
+    tap::{Tap, Untapped},
+};
 use admin::Desk;
 use budget::Budget;
 use driver::Driver;
@@ -82,7 +84,7 @@ pub(crate) enum RunError {
 pub(crate) type Reload = Box<dyn Fn() -> Result<Config, crate::config::ConfigError> + Send>;
 
 /// Runs a server until it is told to stop.
-pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> {
+pub(crate) async fn run(config: Config, reload: Reload, tap: Box<dyn Tap>) -> Result<(), RunError> {
     let machine = |error: std::io::Error| RunError::Machine(error.to_string());
     raise_file_limit();
     let listener = listener::bind(config.listen).map_err(|error| match error.kind() {
@@ -96,7 +98,7 @@ pub(crate) async fn run(config: Config, reload: Reload) -> Result<(), RunError> 
     let address = public_address(&config, listening, &identity);
     let store = opened(&folder, &config).await?;
     let mut signals = Signals::catch().map_err(machine)?;
-    let (running, mut driver) = Running::start(&config, folder, &identity, listener, store, &address)?;
+    let (running, mut driver) = Running::start(&config, folder, &identity, listener, store, &address, tap)?;
     announce(listening, &address);
     tokio::select! {
         // Only a failure ends it by itself.
@@ -123,7 +125,7 @@ pub(crate) fn orders(
     let (sender, messages) = mpsc::channel(MESSAGES);
     let (failing, failures) = mpsc::unbounded_channel();
     store.on_failure(move |failure| drop(failing.send(failure)));
-    let driver = Driver::new(core, store, failures, config.hashing_memory, messages);
+    let driver = Driver::new(core, Box::new(Untapped), store, failures, config.hashing_memory, messages);
     Ok((sender, tokio::spawn(driver.run())))
 }
 
@@ -150,6 +152,7 @@ impl Running {
         listener: TcpListener,
         store: Arc<SledStore>,
         address: &Address,
+        tap: Box<dyn Tap>,
     ) -> Result<(Self, JoinHandle<Ended>), RunError> {
         let machine = |error: &dyn std::fmt::Display| RunError::Machine(error.to_string());
         let nobody = workers::nobody().map_err(|error| machine(&error))?;
@@ -181,9 +184,7 @@ impl Running {
             drop(failing.send(failure));
         });
         let calls = Arc::clone(&store) as Arc<dyn Store>;
-        let driver = Driver::new(core, calls, failures, config.hashing_memory, messages);
-        #[cfg(feature = "hostile")]
-        let driver = driver.hostile(folder.path());
+        let driver = Driver::new(core, tap, calls, failures, config.hashing_memory, messages);
         let driver = tokio::spawn(driver.run());
         tasks.spawn(listener::accept(listener, tls, common, accepting.clone(), tasks.clone()));
         tasks.spawn(admin::serve(admin_socket, Arc::clone(&desk), accepting.clone(), tasks.clone()));

@@ -4,8 +4,9 @@ use std::{
     collections::VecDeque,
     io::{Read as _, Write as _},
     net::TcpStream,
+    ops::Range,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -16,23 +17,28 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use sotto_proto::{
-    AccountId, Certificate, DeviceId, DeviceList, FateTag, IdentityKey, ListHash, QueueNumber, Signature,
-    SignedCertificate, SignedDeviceList, SubmissionId, Username, VersionRange,
+    AccountId, Address, Certificate, DeviceId, DeviceList, FateTag, IdentityKey, KemKey, ListHash,
+    PrekeyPublic, QueueNumber, Signature, SignedCertificate, SignedDeviceList, SubmissionId, Username,
+    VersionRange,
     frame::{
-        Attach, AuthKey, ClientFrame, Deliver, DeviceLogin, FrameDecoder, Hello, OutgoingEnvelope,
-        PasswordLogin, Register, ReplaceList, RequestDevice, ServerFrame, Submit, UsedList, Welcome,
+        Attach, AuthKey, ClaimBundles, ClientFrame, Deliver, DeviceLogin, FrameDecoder, Hello,
+        OutgoingEnvelope, PasswordLogin, PublishKeys, Register, ReplaceList, RequestDevice, ServerFrame,
+        Submit, UsedList, Welcome,
     },
-    keys::{AccountKey, DeviceKey},
+    keys::{AccountKey, DeviceKey, KEM_KEY_LENGTH},
     limits::MAX_FRAME,
     login,
+    prekey::{
+        KemPrekey, OneTimePrekey, PrekeyId, PrekeyUpload, SignedPrekey, SignedPrekeyKind, Validity,
+        signing_input,
+    },
 };
-
-use crate::program::Daemon;
 
 /// How long the server may take for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Accepts any certificate: the key chain and the address's fingerprint are what these tests look at.
+/// Accepts any certificate: the key chain and the address's fingerprint are what these tests look at. `sotto_client::tls`
+/// has the same, but what belongs to the server does not reach the crates that decrypt.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
@@ -72,6 +78,13 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
+/// Bytes that differ by person and use.
+fn seeded<const N: usize>(seed: u16, what: u8) -> [u8; N] {
+    let mut bytes = [what; N];
+    bytes[..2].copy_from_slice(&seed.to_be_bytes());
+    bytes
+}
+
 /// An account and one of its devices.
 pub(crate) struct Person {
     name: Username,
@@ -79,6 +92,7 @@ pub(crate) struct Person {
     key: SigningKey,
     device: DeviceId,
     device_key: SigningKey,
+    identity_key: IdentityKey,
     list: SignedDeviceList,
 }
 
@@ -86,27 +100,19 @@ pub(crate) struct Person {
 pub(crate) const AUTH_KEY: [u8; 32] = [7; 32];
 
 impl Person {
-    pub(crate) fn new(name: &str, seed: u8) -> Self {
-        Self::with(Username::parse(name).unwrap(), seed, AccountId([seed; 16]))
+    /// `seed` decides ids and keys.
+    pub(crate) fn new(name: &str, seed: u16) -> Self {
+        let key = SigningKey::from_bytes(&seeded(seed, 1));
+        Self::listed(Username::parse(name).unwrap(), AccountId(seeded(seed, 3)), key, seed, None)
     }
 
-    /// The same keys, another account's id.
-    #[cfg(feature = "hostile")]
-    pub(crate) fn with_account_of(&self, other: &Self) -> Self {
-        Self::with(self.name.clone(), self.device.0[0], other.account)
+    /// A further device of the same account, and the list that adds it.
+    pub(crate) fn further(&self, seed: u16) -> Self {
+        Self::listed(self.name.clone(), self.account, self.key.clone(), seed, Some(&self.list))
     }
 
     pub(crate) fn list(&self) -> &[u8] {
         self.list.as_bytes()
-    }
-
-    fn with(name: Username, seed: u8, account: AccountId) -> Self {
-        Self::listed(name, account, SigningKey::from_bytes(&[seed; 32]), seed, None)
-    }
-
-    /// A further device of the same account, and the list that adds it.
-    pub(crate) fn further(&self, seed: u8) -> Self {
-        Self::listed(self.name.clone(), self.account, self.key.clone(), seed, Some(&self.list))
     }
 
     /// An account's device in a list after another one, or in the first.
@@ -114,11 +120,12 @@ impl Person {
         name: Username,
         account: AccountId,
         key: SigningKey,
-        seed: u8,
+        seed: u16,
         before: Option<&SignedDeviceList>,
     ) -> Self {
-        let device_key = SigningKey::from_bytes(&[seed + 100; 32]);
-        let device = DeviceId([seed; 16]);
+        let device_key = SigningKey::from_bytes(&seeded(seed, 2));
+        let identity_key = IdentityKey(seeded(seed, 5));
+        let device = DeviceId(seeded(seed, 4));
         let account_key = AccountKey(key.verifying_key().to_bytes());
         let certificate = Certificate {
             username: name.clone(),
@@ -126,7 +133,7 @@ impl Person {
             account_key,
             device,
             device_key: DeviceKey(device_key.verifying_key().to_bytes()),
-            identity_key: IdentityKey([seed; 32]),
+            identity_key,
             created_ms: 1,
         };
         let encoded = certificate.encode();
@@ -145,7 +152,7 @@ impl Person {
         let encoded = list.encode();
         let signature = key.sign(&DeviceList::signing_input(&encoded));
         let list = SignedDeviceList::assemble(&encoded, &Signature(signature.to_bytes())).unwrap();
-        Self { name, account, key, device, device_key, list }
+        Self { name, account, key, device, device_key, identity_key, list }
     }
 
     pub(crate) fn account(&self) -> AccountId {
@@ -171,7 +178,7 @@ impl Person {
         ClientFrame::RequestDevice(RequestDevice {
             device: self.device,
             device_key: DeviceKey(self.device_key.verifying_key().to_bytes()),
-            identity_key: IdentityKey([self.device.0[0]; 32]),
+            identity_key: self.identity_key,
         })
     }
 
@@ -179,6 +186,43 @@ impl Person {
     pub(crate) fn replace_list(&self) -> ClientFrame {
         let (expected, list) = (self.list.list().previous, self.list.as_bytes().to_vec().into());
         ClientFrame::ReplaceList(ReplaceList { expected, list })
+    }
+
+    /// Published keys with numbers in these ranges, and signed ones of number 1.
+    pub(crate) fn keys(&self, one_time: Range<u32>, one_time_kem: Range<u32>) -> ClientFrame {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let validity = Validity::from(u64::try_from(now.as_millis()).unwrap());
+        let sign = |kind, id, key: &[u8]| {
+            let input = signing_input(kind, &self.account, &self.device, id, validity, key);
+            Signature(self.device_key.sign(&input).to_bytes())
+        };
+        let kem = |kind: SignedPrekeyKind, number: u32| {
+            let id = PrekeyId(number);
+            // The server takes any bytes for a key: it has no code to look into it.
+            let bytes: Vec<u8> = number.to_be_bytes().into_iter().cycle().take(KEM_KEY_LENGTH).collect();
+            let key = KemKey::from_slice(&bytes).unwrap();
+            let signature = sign(kind, id, key.as_bytes());
+            KemPrekey { id, validity, key, signature }
+        };
+        let (id, key) = (PrekeyId(1), PrekeyPublic([1; 32]));
+        let signature = sign(SignedPrekeyKind::Curve, id, &key.0);
+        let curve = |number: u32| OneTimePrekey {
+            id: PrekeyId(number),
+            key: PrekeyPublic(seeded(u16::try_from(number).unwrap(), 6)),
+        };
+        let upload = PrekeyUpload {
+            signed: Some(SignedPrekey { id, validity, key, signature }),
+            last_resort: Some(kem(SignedPrekeyKind::LastResortKem, 1)),
+            one_time: one_time.map(curve).collect(),
+            one_time_kem: one_time_kem.map(|number| kem(SignedPrekeyKind::OneTimeKem, number)).collect(),
+        };
+        ClientFrame::PublishKeys(PublishKeys { upload })
+    }
+
+    /// Asks for what a handshake with this person needs.
+    pub(crate) fn claim(&self) -> ClientFrame {
+        let (account, devices) = (self.account, vec![self.device]);
+        ClientFrame::ClaimBundles(ClaimBundles { account, devices, one_time: true })
     }
 
     fn used(&self) -> UsedList {
@@ -215,7 +259,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects, and checks the chain as a client must.
-    pub(crate) fn connect(daemon: &Daemon) -> Self {
+    pub(crate) fn connect(server: &Address) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -226,7 +270,7 @@ impl Client {
         config.alpn_protocols = vec![b"sotto/1".to_vec()];
         let name = ServerName::try_from("sotto").unwrap();
         let tls = ClientConnection::new(Arc::new(config), name).unwrap();
-        let tcp = TcpStream::connect(daemon.address.host_port()).unwrap();
+        let tcp = TcpStream::connect(server.host_port()).unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         tcp.set_nodelay(true).unwrap();
         let mut client = Self {
@@ -244,7 +288,7 @@ impl Client {
             certificate.windows(chain.first.len()).any(|window| window == chain.first),
             "the chain ends in the key of this session"
         );
-        assert_eq!(Some(chain.newest().0), daemon.address.fingerprint);
+        assert_eq!(Some(chain.newest().0), server.fingerprint);
         client.server = chain.server_id();
         client
     }
@@ -259,8 +303,8 @@ impl Client {
     }
 
     /// Registers a person, and signs in.
-    pub(crate) fn online(daemon: &Daemon, person: &Person) -> Self {
-        let mut client = Self::connect(daemon);
+    pub(crate) fn online(server: &Address, person: &Person) -> Self {
+        let mut client = Self::connect(server);
         client.hello();
         assert_eq!(client.ask(&person.register(None)), ServerFrame::Done);
         client.sign_in(person);
@@ -268,8 +312,8 @@ impl Client {
     }
 
     /// Connects, and signs in.
-    pub(crate) fn signed_in(daemon: &Daemon, person: &Person) -> Self {
-        let mut client = Self::connect(daemon);
+    pub(crate) fn signed_in(server: &Address, person: &Person) -> Self {
+        let mut client = Self::connect(server);
         client.hello();
         client.sign_in(person);
         client

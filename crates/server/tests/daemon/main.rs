@@ -2,9 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod accounts;
+mod claims;
 mod client;
-#[cfg(feature = "hostile")]
-mod hostile;
 mod program;
 
 use std::{
@@ -70,7 +69,7 @@ fn the_operator_s_commands_reach_the_daemon_and_work_without_it() {
     assert!(sottod(&["address", "--qr", "--data-dir", dir]).out.lines().count() > 15);
     assert_eq!(sottod(&["healthcheck", "--data-dir", dir]).code, 0);
     let person = Person::new("alice", 1);
-    let client = Client::online(&daemon, &person);
+    let client = Client::online(&daemon.address, &person);
     let users = sottod(&["users", "--json", "--data-dir", dir]);
     assert!(users.out.contains(r#""name":"alice","presence":"available""#), "{}", users.out);
     let status = sottod(&["status", "--json", "--data-dir", dir]);
@@ -102,8 +101,8 @@ fn what_is_stored_survives_kill_and_comes_in_order_on_the_same_port() {
     let daemon = Daemon::start(folder.path(), &[]);
     let address = daemon.address.clone();
     let (alice, bob) = (Person::new("alice", 1), Person::new("bob", 2));
-    Client::online(&daemon, &bob).ask(&ClientFrame::Bye);
-    let mut sender = Client::online(&daemon, &alice);
+    Client::online(&daemon.address, &bob).ask(&ClientFrame::Bye);
+    let mut sender = Client::online(&daemon.address, &alice);
     for n in 1..=50 {
         let ServerFrame::Submitted(submitted) = sender.ask(&alice.submit(n, &bob)) else { panic!() };
         assert_eq!(submitted.devices[0].outcome, Outcome::Stored { connected: false });
@@ -111,10 +110,10 @@ fn what_is_stored_survives_kill_and_comes_in_order_on_the_same_port() {
     daemon.kill();
     let daemon = Daemon::start_at(folder.path(), &address.host_port(), &[]);
     assert_eq!(daemon.address, address, "same port, same key");
-    let mut sender = Client::signed_in(&daemon, &alice);
+    let mut sender = Client::signed_in(&daemon.address, &alice);
     let ServerFrame::Submitted(again) = sender.ask(&alice.submit(50, &bob)) else { panic!() };
     assert_eq!(again.devices[0].outcome, Outcome::Stored { connected: false }, "the same answer as before");
-    let mut reader = Client::signed_in(&daemon, &bob);
+    let mut reader = Client::signed_in(&daemon.address, &bob);
     reader.attach();
     let bodies: Vec<u8> = reader.until_drained().iter().map(|deliver| deliver.envelope[0]).collect();
     assert_eq!(bodies, (1..=50).collect::<Vec<u8>>());
@@ -194,33 +193,33 @@ fn hostile_connections_harm_nobody_else() {
     let mut answer = Vec::new();
     drop(garbage.read_to_end(&mut answer));
     // A frame whose length is above the limit is refused from its first four bytes.
-    let mut oversized = Client::connect(&daemon);
+    let mut oversized = Client::connect(&daemon.address);
     oversized.write(&(16 * 1024 + 1_u32).to_be_bytes());
     assert!(
         matches!(oversized.next(), Some(ServerFrame::Error(reply)) if reply.code == ErrorCode::MALFORMED)
     );
     assert_eq!(oversized.next(), None);
     // A payload that is not what its kind says.
-    let mut malformed = Client::connect(&daemon);
+    let mut malformed = Client::connect(&daemon.address);
     malformed.write(&[0, 0, 0, 7, 0, 1, 0, 0, 0, 9, 0xff]);
     assert!(
         matches!(malformed.next(), Some(ServerFrame::Error(reply)) if reply.code == ErrorCode::MALFORMED)
     );
     assert_eq!(malformed.next(), None);
     // Half a frame, left lying.
-    let mut half = Client::connect(&daemon);
+    let mut half = Client::connect(&daemon.address);
     half.write(&[0, 0, 1, 0, 0]);
     // A kind that nobody knows.
-    let mut unknown = Client::connect(&daemon);
+    let mut unknown = Client::connect(&daemon.address);
     unknown.write(&[0, 0, 0, 6, 0x0f, 0xff, 0, 0, 0, 9]);
     assert!(
         matches!(unknown.next(), Some(ServerFrame::Error(reply)) if reply.code == ErrorCode::UNSUPPORTED)
     );
     let person = Person::new("alice", 1);
-    let alice = Client::online(&daemon, &person);
-    let mut one_more = Client::connect(&daemon);
+    let alice = Client::online(&daemon.address, &person);
+    let mut one_more = Client::connect(&daemon.address);
     one_more.hello();
-    let mut refused = Client::connect(&daemon);
+    let mut refused = Client::connect(&daemon.address);
     assert!(
         matches!(refused.next(), Some(ServerFrame::Error(reply)) if reply.code == ErrorCode::TOO_MANY_CLIENTS)
     );
@@ -234,7 +233,7 @@ fn a_stop_is_announced_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::start(folder.path(), &["--log-format", "json"]);
     let person = Person::new("alice", 1);
-    let mut client = Client::online(&daemon, &person);
+    let mut client = Client::online(&daemon.address, &person);
     daemon.hang_up();
     daemon.wait_for_log("configuration read again");
     let log = daemon.stop_and_log();
@@ -251,8 +250,8 @@ fn a_backup_made_while_the_server_runs_restores_the_same_server_with_a_new_incar
     let (data, backup, restored) = (path("data"), path("backup"), path("restored"));
     let daemon = Daemon::start(data.as_ref(), &[]);
     let (alice, bob) = (Person::new("alice", 1), Person::new("bob", 2));
-    let before = Client::online(&daemon, &bob).incarnation();
-    Client::online(&daemon, &alice).ask(&alice.submit(7, &bob));
+    let before = Client::online(&daemon.address, &bob).incarnation();
+    Client::online(&daemon.address, &alice).ask(&alice.submit(7, &bob));
     let made = sottod(&["backup", "create", &backup, "--data-dir", &data]);
     assert_eq!(made.code, 0, "{}", made.err);
     assert_eq!(sottod(&["backup", "create", &backup, "--data-dir", &data]).code, 1, "not over another one");
@@ -263,7 +262,7 @@ fn a_backup_made_while_the_server_runs_restores_the_same_server_with_a_new_incar
     let done = sottod(&["backup", "restore", &backup, "--data-dir", &restored]);
     assert_eq!(done.code, 0, "{}", done.err);
     let daemon = Daemon::start(restored.as_ref(), &[]);
-    let mut reader = Client::signed_in(&daemon, &bob);
+    let mut reader = Client::signed_in(&daemon.address, &bob);
     assert_ne!(reader.incarnation(), before);
     reader.attach();
     assert_eq!(reader.delivery().envelope[0], 7);

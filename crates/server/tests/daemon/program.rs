@@ -14,8 +14,8 @@ use sotto_proto::Address;
 const PATIENCE: Duration = Duration::from_secs(30);
 const SOTTOD: &str = env!("CARGO_BIN_EXE_sottod");
 
-fn command(program: &str) -> Command {
-    let mut command = Command::new(program);
+fn command() -> Command {
+    let mut command = Command::new(SOTTOD);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SOTTOD_") {
             command.env_remove(name);
@@ -35,7 +35,7 @@ pub(crate) struct Finished {
 
 /// Runs a command to its end.
 pub(crate) fn sottod(args: &[&str]) -> Finished {
-    let output = command(SOTTOD).args(args).output().unwrap();
+    let output = command().args(args).output().unwrap();
     Finished {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -58,16 +58,7 @@ impl Daemon {
     }
 
     pub(crate) fn start_at(data: &Path, listen: &str, args: &[&str]) -> Self {
-        Self::spawn(SOTTOD, data, listen, args)
-    }
-
-    #[cfg(feature = "hostile")]
-    pub(crate) fn start_program(program: &str, data: &Path) -> Self {
-        Self::spawn(program, data, "127.0.0.1:0", &[])
-    }
-
-    fn spawn(program: &str, data: &Path, listen: &str, args: &[&str]) -> Self {
-        let mut child = command(program)
+        let mut child = command()
             .args(["run", "--listen", listen, "--data-dir"])
             .arg(data)
             .args(args)

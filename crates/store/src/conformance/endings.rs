@@ -33,7 +33,7 @@ fn what_belongs_to_living_with_an_account_is_kept<E: Engine>() {
             AccountId(id)
         })
         .collect();
-    let reset = Some(WaitingReset { list: vec![9; 900], asked_ms: 5, due_ms: 6 });
+    let reset = Some(WaitingReset { list: vec![9; 900], asked_ms: 5, due_ms: 6, refused: true });
     let new = AccountRecord { blocked, reset, seen: Some(Day(20_000)), ..first.clone() };
     assert_eq!(engine.store().replace_account(&first, new.clone()).wait(), Ok(ReplaceOutcome::Replaced(2)));
     engine.reopen();
@@ -91,7 +91,7 @@ fn a_reset_puts_another_identity_under_the_name_in_one_step<E: Engine>() {
     let record = AccountRecord {
         blocked: vec![AccountId([7; 16])],
         disabled: true,
-        reset: Some(WaitingReset { list: vec![1], asked_ms: 1, due_ms: 2 }),
+        reset: Some(WaitingReset { list: vec![1], asked_ms: 1, due_ms: 2, refused: false }),
         ..first.clone()
     };
     engine.store().replace_account(&first, record).wait().unwrap();

@@ -10,12 +10,14 @@ mod invites;
 mod mailboxes;
 mod model;
 mod prekeys;
+mod released;
 mod submissions;
 
 use crate::{Store, StoreConfig};
 
 pub use fixture::{Person, envelope, key, outcomes, put, tag, upload};
 pub use model::{Operation, Script, apply, operations};
+pub use released::{fill, fixture_invite, lived_in};
 
 /// One store that can be closed and opened again.
 pub trait Engine: Sync {

@@ -1,7 +1,7 @@
 //! What readers see: the trees, and of them only what is committed.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
@@ -142,22 +142,39 @@ impl Shared {
             Some(name) => [&directory::name(name)[..], &[0]].concat(),
             None => vec![directory::NAME],
         };
+        let rows = self.directory_range(start, vec![directory::NAME + 1], limit)?;
+        let owner = |(_, row): (_, ::sled::IVec)| decode_owner(&row).map(|(account, name)| (name, account));
+        rows.into_iter().map(owner).collect()
+    }
+
+    /// Committed rows of the directory in order, at most `limit`.
+    fn directory_range(
+        &self,
+        start: Vec<u8>,
+        end: Vec<u8>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, ::sled::IVec)>, StoreError> {
+        let range = start..end;
+        // Held while sled is read, as in `directory`.
         let before = self.before();
-        let mut names = Vec::new();
-        for row in self.trees.directory.range(start..vec![directory::NAME + 1]) {
-            if names.len() >= limit {
+        // What the group under way has removed is not in the tree any more.
+        let mut rows: BTreeMap<_, _> = before
+            .iter()
+            .filter(|(key, _)| range.contains(*key))
+            .filter_map(|(key, old)| Some((key.clone(), old.clone()?)))
+            .collect();
+        let mut taken = 0;
+        for row in self.trees.directory.range(range) {
+            if taken >= limit {
                 break;
             }
             let (key, value) = row?;
-            let value = match before.get(&*key) {
-                Some(None) => continue,
-                Some(Some(old)) => old.clone(),
-                None => value,
-            };
-            let (account, name) = decode_owner(&value)?;
-            names.push((name, account));
+            if !before.contains_key(&*key) {
+                rows.insert(key.to_vec(), value);
+            }
+            taken += usize::from(!matches!(before.get(&*key), Some(None)));
         }
-        Ok(names)
+        Ok(rows.into_iter().take(limit).collect())
     }
 
     pub(crate) fn invite(&self, hash: InviteHash) -> Result<Option<Invite>, StoreError> {
@@ -165,18 +182,8 @@ impl Shared {
     }
 
     pub(crate) fn invites(&self) -> Result<Vec<Invite>, StoreError> {
-        let before = self.before();
-        let mut invites = Vec::new();
-        for row in self.trees.directory.scan_prefix([directory::INVITE]) {
-            let (key, value) = row?;
-            let value = match before.get(&*key) {
-                Some(None) => continue,
-                Some(Some(old)) => old.clone(),
-                None => value,
-            };
-            invites.push(decode_invite(InviteHash(id_of_key(&key)?), &value)?);
-        }
-        Ok(invites)
+        let rows = self.directory_range(vec![directory::INVITE], vec![directory::INVITE + 1], usize::MAX)?;
+        rows.into_iter().map(|(key, row)| decode_invite(InviteHash(id_of_key(&key)?), &row)).collect()
     }
 
     pub(crate) fn prekey_counts(&self, device: DeviceId) -> Result<PrekeyCounts, StoreError> {

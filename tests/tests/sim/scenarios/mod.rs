@@ -1,10 +1,16 @@
 //! Named scenarios: one story each, and what everybody must see in the end.
 
+mod blocks;
+mod chats;
+mod corners;
 mod delivery;
 mod devices;
+mod enrolment;
 mod full;
 mod hostile;
 mod identity;
+mod own;
+mod password;
 mod restore;
 
 fn texts(prefix: &str, count: usize) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Devices and servers that lost something, or came back from a copy.
 
 use sotto_client::api::{Command, Fate, Reply};
+use sotto_proto::limits::DAY_MS;
 
 use crate::world::World;
 
@@ -82,7 +83,7 @@ fn a_name_that_belongs_to_somebody_else_after_the_server_lost_it_is_a_changed_id
 }
 
 #[test]
-fn a_contact_that_the_server_lost_is_an_unknown_user() {
+fn a_contact_that_the_server_lost_is_waited_for_but_not_for_ever() {
     let mut world = World::new(28);
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     world.send(alice, "bob", "one");
@@ -93,7 +94,13 @@ fn a_contact_that_the_server_lost_is_an_unknown_user() {
     world.pass(5_000);
     let gone = world.send(alice, "bob", "are you there?");
     world.pass(5_000);
-    assert_eq!(world.fate(alice, gone), Fate::UnknownUser);
+    assert_eq!(world.fate(alice, gone), Fate::Waiting);
+    assert!(world.warnings(alice).contains("has lost the account of bob"), "{}", world.warnings(alice));
+    world.pass(15 * DAY_MS);
+    assert_eq!(world.fate(alice, gone), Fate::Expired, "as anything that waits too long");
+    let later = world.send(alice, "bob", "are you there now?");
+    world.pass(120_000);
+    assert_eq!(world.fate(alice, later), Fate::UnknownUser, "nobody is waited for any more");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(crate) struct Device {
     pub(super) commands: u64,
     pub(crate) replies: BTreeMap<u64, Result<Reply, ClientError>>,
     pub(crate) events: Vec<Event>,
+    /// The kinds of the requests it sent.
+    pub(crate) asked: Vec<&'static str>,
     pub(crate) closed: Option<(ClientError, bool)>,
     pub(super) wake_ms: Option<u64>,
     /// How the last change of the password was settled.
@@ -117,6 +119,7 @@ impl World {
         match output {
             ClientOutput::Send { request, frame } => {
                 if let Some(connection) = device.connection {
+                    device.asked.push(frame.name());
                     self.seen_by_server.extend(frame.encode(request).unwrap());
                     self.to_server.push_back((connection, request, frame));
                 }

@@ -16,6 +16,8 @@ use sotto_proto::{
 use sotto_server::core::{ConnectionId, Core as ServerCore, CoreConfig, Input as ServerInput};
 use sotto_store::{MemoryStore, StoreConfig};
 
+pub(crate) use self::people::{Held, PASSWORD};
+
 use self::{device::Device, people::Account};
 
 const SPKI: &[u8] = b"the server's key";
@@ -29,7 +31,7 @@ pub(crate) struct World {
     pub(crate) rng: StdRng,
     pub(crate) server: Option<ServerCore>,
     pub(crate) store: Arc<MemoryStore>,
-    config: CoreConfig,
+    pub(crate) config: CoreConfig,
     pub(crate) accounts: Vec<Account>,
     pub(crate) devices: Vec<Device>,
     /// Frames that devices have sent and the server has not read.
@@ -38,6 +40,10 @@ pub(crate) struct World {
     pub(crate) tamper: Option<Tamper>,
     /// New devices do not connect by themselves.
     absent: bool,
+    /// How often the server lost everything.
+    losses: usize,
+    /// What new profiles hold.
+    pub(crate) held: Held,
     /// Every byte that the server was sent, for searches.
     pub(crate) seen_by_server: Vec<u8>,
 }
@@ -60,6 +66,8 @@ impl World {
             next_connection: 0,
             tamper: None,
             absent: false,
+            losses: 0,
+            held: Held { account_key: true, auth_key: true },
             seen_by_server: Vec::new(),
         };
         world.start_server();

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use sotto_client::store::{Identity, LocalStore, ServerPin};
-use sotto_crypto::{AccountSecret, DeviceSecret};
+use sotto_crypto::{AccountSecret, DeviceSecret, PendingCode};
 use sotto_proto::{
     AccountId, Certificate, DeviceId, DeviceList, ListHash, SignedCertificate, SignedDeviceList, Username,
     VersionRange,
     device_list::Revocation,
-    frame::{AuthKey, ClientFrame, FrameDecoder, Hello, Register},
+    frame::{AuthKey, ClientFrame, FrameDecoder, Hello, PasswordLogin, Register, RequestDevice},
     limits::MAX_FRAME,
 };
 use sotto_server::core::Input as ServerInput;
@@ -27,14 +27,40 @@ pub(crate) struct Account {
     pub(crate) list: SignedDeviceList,
 }
 
+/// What profiles hold that proves their account.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) account_key: bool,
+    pub(crate) auth_key: bool,
+}
+
+/// The key of everybody's password.
+pub(crate) const PASSWORD: AuthKey = AuthKey([7; 32]);
+
+/// A machine that waits to be added to an account.
+pub(crate) struct Stranger {
+    pub(crate) id: DeviceId,
+    secret: DeviceSecret,
+    pub(crate) code: PendingCode,
+}
+
 impl World {
     /// An account with its first device, registered and connected.
     pub(crate) fn person(&mut self, name: &str) -> usize {
+        let (id, device_id) = (AccountId(self.random()), DeviceId(self.random()));
+        self.enrol(name.parse().unwrap(), id, device_id)
+    }
+
+    /// Somebody who takes the name and the ids of a device's account, with keys of their own, at a server that lost it.
+    pub(crate) fn usurper(&mut self, index: usize) -> usize {
+        let (account, device_id) = (self.devices[index].account, self.devices[index].id);
+        let (name, id) = (self.accounts[account].name.clone(), self.accounts[account].id);
+        self.enrol(name, id, device_id)
+    }
+
+    fn enrol(&mut self, name: Username, id: AccountId, device_id: DeviceId) -> usize {
         let secret = AccountSecret::generate(&mut self.rng);
-        let name: Username = name.parse().unwrap();
-        let id = AccountId(self.random());
         let device = DeviceSecret::generate(&mut self.rng);
-        let device_id = DeviceId(self.random());
         let certificate = secret
             .sign_certificate(&Certificate {
                 username: name.clone(),
@@ -67,7 +93,7 @@ impl World {
         let register = Register {
             invite: None,
             username: name.to_string(),
-            auth_key: AuthKey([7; 32]),
+            auth_key: PASSWORD,
             list: list.as_bytes().to_vec().into(),
         };
         let hello = Hello { versions: VersionRange::OURS, software: "simulation".to_owned() };
@@ -112,6 +138,51 @@ impl World {
         self.add_device(account, &device, device_id, certificate)
     }
 
+    /// A machine that has only the password of an account asks to be added; it shows the code.
+    pub(crate) fn waiting_device(&mut self, account: usize) -> Stranger {
+        self.waiting_device_with(account, PASSWORD)
+    }
+
+    pub(crate) fn waiting_device_with(&mut self, account: usize, auth_key: AuthKey) -> Stranger {
+        let secret = DeviceSecret::generate(&mut self.rng);
+        let id = DeviceId(self.random());
+        let known = &self.accounts[account];
+        let (device_key, identity_key) = (secret.device_key(), secret.identity_key());
+        let code = PendingCode::of(&known.id, &known.secret.public(), &id, &device_key, &identity_key);
+        let login = PasswordLogin { username: known.name.to_string(), auth_key };
+        let connection = self.connect_server();
+        let hello = Hello { versions: VersionRange::OURS, software: "simulation".to_owned() };
+        let request = RequestDevice { device: id, device_key, identity_key };
+        for (number, frame) in [
+            (1, ClientFrame::Hello(hello)),
+            (2, ClientFrame::PasswordLogin(login)),
+            (3, ClientFrame::RequestDevice(request)),
+        ] {
+            self.to_server.push_back((connection, number, frame));
+        }
+        self.settle();
+        Stranger { id, secret, code }
+    }
+
+    /// A machine that was approved finishes its profile with what the server has in its account's list; `None` if it is
+    /// not in there.
+    pub(crate) fn approved(&mut self, account: usize, stranger: &Stranger) -> Option<usize> {
+        let record = wait(self.store.account(self.accounts[account].id)).unwrap().unwrap();
+        let list = SignedDeviceList::parse(&record.list).unwrap();
+        let certificate = list.list().device(&stranger.id)?.clone();
+        self.accounts[account].list = list;
+        // Nobody gave it the account's key.
+        let held = std::mem::replace(&mut self.held, Held { account_key: false, auth_key: true });
+        let index = self.add_device(account, &stranger.secret, stranger.id, certificate);
+        self.held = held;
+        Some(index)
+    }
+
+    /// Whom the server's store says that an account blocks.
+    pub(crate) fn blocked_by(&self, account: usize) -> Vec<AccountId> {
+        wait(self.store.account(self.accounts[account].id)).unwrap().unwrap().blocked
+    }
+
     /// An account whose device has not been there yet since it registered, so that it has published no keys.
     pub(crate) fn person_without_keys(&mut self, name: &str) -> usize {
         self.absent = true;
@@ -141,7 +212,7 @@ impl World {
         certificate: SignedCertificate,
     ) -> usize {
         let mut store = LocalStore::in_memory().unwrap();
-        let known = &self.accounts[account];
+        let (known, held) = (&self.accounts[account], self.held);
         let chain = Self::chain();
         store
             .transaction(|tx| {
@@ -149,14 +220,16 @@ impl World {
                     username: known.name.clone(),
                     account: known.id,
                     account_key: known.secret.public(),
-                    account_seed: None,
+                    account_seed: held.account_key.then(|| known.secret.seed()),
                     device: id,
                     device_secret: secret.to_bytes(),
                     certificate,
                     registered: true,
                 })?;
                 tx.pin(&known.list, true)?;
-                tx.set_auth_key(&chain.server_id(), &AuthKey([7; 32]))?;
+                if held.auth_key {
+                    tx.set_auth_key(&chain.server_id(), &PASSWORD)?;
+                }
                 tx.set_server(&ServerPin {
                     address: "localhost".parse().unwrap(),
                     server_id: chain.server_id(),
@@ -176,6 +249,7 @@ impl World {
             commands: 0,
             replies: BTreeMap::new(),
             events: Vec::new(),
+            asked: Vec::new(),
             closed: None,
             wake_ms: None,
             password_changed: None,

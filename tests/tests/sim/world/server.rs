@@ -44,10 +44,28 @@ impl World {
     pub(crate) fn forget_everything(&mut self) {
         self.crash_server();
         self.store = Arc::new(MemoryStore::new(StoreConfig::default()));
+        // Its mailboxes are others than before, as random as those of a real store.
+        self.losses += 1;
+        for _ in 0..self.losses {
+            self.store.restored();
+        }
         self.start_server();
     }
 
-    /// A device's account enrols again at a server that lost it.
+    /// The server's data comes back from before an account's newest list.
+    pub(crate) fn restore_first_list(&mut self, account: usize) {
+        let known = &self.accounts[account];
+        let record = wait(self.store.account(known.id)).unwrap().unwrap();
+        let mut old = record.clone();
+        old.list = known.first.as_bytes().to_vec();
+        old.devices = known.first.list().devices.iter().map(|signed| signed.certificate().device).collect();
+        wait(self.store.replace_account(&record, old)).unwrap();
+        self.crash_server();
+        self.store.restored();
+        self.start_server();
+    }
+
+    /// Somebody else enrols an account at a server that lost it.
     pub(crate) fn register_again(&mut self, index: usize) {
         let account = self.devices[index].account;
         let (name, first) = (self.accounts[account].name.clone(), self.accounts[account].first.clone());

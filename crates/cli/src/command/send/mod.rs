@@ -4,7 +4,7 @@ mod watch;
 
 use std::io::Read;
 
-use sotto_client::api::{Command, Connection, ErrorKind, Event, Recipient, Reply};
+use sotto_client::api::{Command, Connection, ErrorKind, Event, Fate, Recipient, Reply};
 use sotto_proto::content::MAX_TEXT;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -168,6 +168,13 @@ async fn queue(
     for reply in session.ask_all(good).await {
         let Reply::Queued { message, fate } = reply? else { return Err(unexpected()) };
         watch.queued(message, fate, out)?;
+        if fate == Fate::Held {
+            // The reply does not say why.
+            let Reply::Fate(why) = session.ask(Command::Fate(message)).await? else {
+                return Err(unexpected());
+            };
+            watch.fate(&why, out)?;
+        }
     }
     Ok(more)
 }

@@ -76,11 +76,14 @@ impl Watch {
         self.open.keys().copied().collect()
     }
 
-    /// One more is in the outbox.
+    /// One more is in the outbox. Why one is held is still to be told.
     pub(super) fn queued(&mut self, message: MessageId, fate: Fate, out: &mut Output) -> Result<(), Failure> {
         self.total += 1;
         // Lower than any that is told, so that the first one is news.
         self.open.insert(message, Open { line: self.total, fate: Fate::UnknownUser });
+        if fate == Fate::Held {
+            return Ok(());
+        }
         let fate = MessageFate { message, fate, reason: None, connected: false, devices: Vec::new() };
         self.fate(&fate, out)
     }
@@ -215,7 +218,7 @@ impl Watch {
         let failure = match fate {
             Fate::Held => Failure::new(
                 ErrorKind::IdentityChanged,
-                format!("{name}'s identity changed; nothing was sent, the message is held"),
+                format!("nothing was sent to {name}, the message is held"),
             )
             .hint(format!("sotto verify {name}")),
             Fate::UnknownUser => {

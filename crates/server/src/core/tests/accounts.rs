@@ -48,12 +48,41 @@ fn registration_refuses_what_it_must_with_the_documented_words() {
     assert_eq!((empty.code, empty.message.as_str()), (ErrorCode::BAD_NAME, "Username can't be empty"));
     assert_eq!(bench.refused(id, named("a\u{7}")).code, ErrorCode::BAD_NAME);
     assert_eq!(bench.refused(id, named("eve")).code, ErrorCode::BAD_KEYS, "the list is for another name");
-    let mut two = User::new("frank", 5);
-    two.add_device(6);
-    assert_eq!(bench.refused(id, two.register()).code, ErrorCode::BAD_KEYS, "two devices");
+    let mut none = User::new("frank", 5);
+    none.revoke(0);
+    assert_eq!(bench.refused(id, none.register()).code, ErrorCode::BAD_KEYS, "no device");
     let mut ahead = User::new("grace", 7);
     ahead.next_list(|list| list.number += 2 * 24 * 60 * 60);
     assert_eq!(bench.refused(id, ahead.register()).code, ErrorCode::BAD_KEYS, "number far ahead");
+}
+
+#[test]
+fn an_account_that_was_lost_is_registered_with_the_devices_it_has_by_now() {
+    let mut bench = Bench::new();
+    let mut alice = User::new("alice", 1);
+    alice.add_device(2);
+    alice.add_device(3);
+    alice.revoke(1);
+    let id = bench.greet();
+    assert_eq!(bench.ask(id, alice.register()), ServerFrame::Done);
+    for device in [0, 2] {
+        let (_, device_in) = bench.sign_in(&alice, device);
+        assert_eq!(device_in.list_hash, alice.list.hash());
+    }
+    assert_eq!(bench.refused(id, alice.device_login(1, true)).code, ErrorCode::UNKNOWN_DEVICE);
+    // Its other device does the same at the same moment.
+    assert_eq!(bench.ask(id, alice.register()), ServerFrame::Done);
+    // Any of its devices may be somebody else's already.
+    let mut carol = User::new("carol", 4);
+    carol.add_device(3);
+    assert_eq!(bench.refused(id, carol.register()).code, ErrorCode::COLLISION);
+    // As many as an account may have.
+    let mut dave = User::new("dave", 10);
+    for device in 11..18 {
+        dave.add_device(device);
+    }
+    assert_eq!(dave.list.list().devices.len(), sotto_proto::limits::MAX_DEVICES);
+    assert_eq!(bench.ask(id, dave.register()), ServerFrame::Done);
 }
 
 #[test]
@@ -228,4 +257,24 @@ fn the_directory_comes_in_pages_and_only_interactive_devices_are_available() {
     let ServerFrame::Users(users) = bench.ask(other, page(None)) else { panic!() };
     let presence: Vec<_> = users.users.into_iter().map(|user| user.presence).collect();
     assert_eq!(presence, [Presence::Offline, Presence::Available], "who left is offline at once");
+}
+
+#[test]
+fn a_list_that_skips_some_that_were_lost_is_taken_from_who_names_the_servers() {
+    let mut bench = Bench::new();
+    let mut alice = User::new("alice", 1);
+    bench.register(&alice);
+    let first = alice.list.hash();
+    alice.add_device(2);
+    alice.add_device(3);
+    let id = bench.greet();
+    assert!(matches!(bench.ask(id, account_login(&alice)), ServerFrame::AccountIn(_)));
+    let replace = |expected| {
+        ClientFrame::ReplaceList(ReplaceList { expected, list: alice.list.as_bytes().to_vec().into() })
+    };
+    let wrong = alice.list.list().previous;
+    assert_eq!(bench.refused(id, replace(wrong)).code, ErrorCode::CONFLICT, "the server has another");
+    assert_eq!(bench.ask(id, replace(first)), ServerFrame::Done);
+    let (_, device_in) = bench.sign_in(&alice, 2);
+    assert_eq!(device_in.list_hash, alice.list.hash());
 }

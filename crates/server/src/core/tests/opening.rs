@@ -113,3 +113,83 @@ fn every_request_gets_exactly_one_answer() {
     let expected: Vec<u32> = (1..=40).chain(101..=140).collect();
     assert_eq!(answered, expected);
 }
+
+#[test]
+fn bye_waits_for_the_answers_of_what_was_started_before_it() {
+    let mut bench = Bench::new();
+    let (alice, id) = bench.online("alice", 1);
+    bench.answers.clear();
+    bench.closed.clear();
+    bench.hold();
+    for request in 1..=3 {
+        let submit = alice.submit(u8::try_from(request).unwrap(), &[(&alice, 0)]);
+        bench.send(id, request, ClientFrame::Submit(submit));
+    }
+    bench.send(id, 4, ClientFrame::Bye);
+    // What comes after it never starts.
+    bench.send(id, 5, ClientFrame::Submit(alice.submit(5, &[(&alice, 0)])));
+    bench.send(id, 6, ClientFrame::Ping);
+    bench.input(Input::Unsupported { connection: id, request: 7, size: 0, kind: 0x7777 });
+    assert_eq!((bench.answers.as_slice(), bench.closed.as_slice()), (&[][..], &[][..]));
+    assert_eq!(bench.held.as_ref().unwrap().len(), 3, "nothing else is asked of the store");
+    bench.release();
+    let answered: Vec<u32> = bench.answers.iter().map(|(_, request)| *request).collect();
+    assert_eq!(answered, [1, 2, 3, 4]);
+    assert_eq!(bench.answer(id, 4), ServerFrame::Done);
+    assert_eq!(bench.closed, [id]);
+    assert!(bench.core.idle() && bench.core.connections.is_empty());
+}
+
+#[test]
+fn bye_behind_a_login_waits_for_it_and_ends_what_stands_behind_it() {
+    let mut bench = Bench::new();
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    bench.answers.clear();
+    let id = bench.greet();
+    bench.hold();
+    bench.send(id, 1, alice.device_login(0, true));
+    bench.send(id, 2, ClientFrame::Submit(alice.submit(1, &[(&alice, 0)])));
+    bench.send(id, 3, ClientFrame::Bye);
+    bench.send(id, 4, ClientFrame::Ping);
+    bench.release();
+    assert!(matches!(bench.answer(id, 1), ServerFrame::DeviceIn(_)));
+    assert!(matches!(bench.answer(id, 2), ServerFrame::Submitted(_)));
+    assert_eq!(bench.answer(id, 3), ServerFrame::Done);
+    assert!(!bench.answers.contains(&(id, 4)));
+    assert_eq!(bench.closed.last(), Some(&id));
+}
+
+#[test]
+fn who_leaves_is_delivered_nothing_more_and_a_broken_connection_ends_the_wait() {
+    let mut bench = Bench::new();
+    let (alice, sender) = bench.online("alice", 1);
+    let bob = User::new("bob", 2);
+    bench.register(&bob);
+    let (leaving, _) = bench.attach(&bob, 0, 0);
+    bench.pushes(leaving);
+    bench.hold();
+    bench.send(leaving, 1, ClientFrame::Submit(bob.submit(1, &[(&alice, 0)])));
+    bench.send(leaving, 2, ClientFrame::Bye);
+    bench.release();
+    bench.hold();
+    bench.send(sender, 3, ClientFrame::Submit(alice.submit(2, &[(&bob, 0)])));
+    bench.release();
+    assert_eq!(bench.deliveries(leaving), []);
+    let (again, _) = bench.attach(&bob, 0, 0);
+    assert_eq!(bench.deliveries(again).len(), 1, "it waits for the next connection");
+    bench.hold();
+    bench.send(again, 4, ClientFrame::Submit(bob.submit(3, &[(&alice, 0)])));
+    bench.send(again, 5, ClientFrame::Bye);
+    bench.input(Input::Disconnected { connection: again });
+    bench.release();
+    assert!(bench.core.idle() && !bench.core.connections.contains_key(&again));
+}
+
+#[test]
+fn bye_before_hello_and_alone_ends_at_once() {
+    let mut bench = Bench::new();
+    let id = bench.connect();
+    assert_eq!(bench.ask(id, ClientFrame::Bye), ServerFrame::Done);
+    assert_eq!(bench.closed, [id]);
+}

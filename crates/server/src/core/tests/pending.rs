@@ -189,6 +189,23 @@ fn a_request_needs_the_password_and_no_session_and_nobody_else_sees_it() {
 }
 
 #[test]
+fn a_connection_waits_for_one_device_of_one_account_and_for_none_once_it_has_signed_in() {
+    let mut bench = Bench::new();
+    let (alice, first) = bench.online("alice", 1);
+    let (bob, other) = bench.online("bob", 2);
+    let waiting = proven(&mut bench, &alice);
+    assert_eq!(bench.ask(waiting, ask(&alice, 3)), ServerFrame::Done);
+    let login = PasswordLogin { username: "bob".to_owned(), auth_key: bob.auth_key() };
+    assert!(matches!(bench.ask(waiting, ClientFrame::PasswordLogin(login)), ServerFrame::AccountIn(_)));
+    assert_eq!(bench.ask(waiting, ask(&bob, 4)), ServerFrame::Done);
+    assert_eq!(told(&mut bench, first), [], "it went over to another account");
+    assert_eq!(told(&mut bench, other), [DeviceId([4; 16])]);
+    assert!(matches!(bench.ask(waiting, bob.device_login(0, true)), ServerFrame::DeviceIn(_)));
+    let ServerFrame::PendingDevices(pending) = bench.ask(waiting, ClientFrame::ListPending) else { panic!() };
+    assert!(pending.devices.is_empty());
+}
+
+#[test]
 fn a_device_that_a_new_list_removes_is_put_out_with_mailbox_and_keys_and_may_remove_itself() {
     let mut bench = Bench::new();
     let (mut alice, first) = bench.online("alice", 1);

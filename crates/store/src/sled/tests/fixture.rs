@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    Day, Invite, InviteHash, NewEnvelope, WaitingReset,
-    conformance::{Person, envelope, key, outcomes, put, tag},
+    AccountRecord, Day, WaitingReset,
+    conformance::{Person, envelope, fill, fixture_invite, key, lived_in, outcomes, put, tag},
     dump,
 };
 use sotto_proto::{
@@ -17,64 +17,6 @@ fn fixture(version: u32) -> PathBuf {
 }
 
 const DAY_MS: u64 = sotto_proto::limits::DAY_MS;
-
-/// What is in every fixture; `check_v1` expects exactly this.
-fn fill_v1(store: &SledStore) {
-    let (alice, bob, carol) = (Person::new("alice", 1), Person::new("b.ob-2", 2), Person::new("carol", 3));
-    let first = alice.register(store);
-    let second = bob.register(store);
-    carol.register(store);
-    let disabled =
-        AccountRecord { disabled: true, ..bob.with_devices(&second, &[bob.device, bob.device(1)]) };
-    store.replace_account(&second, disabled).wait().unwrap();
-    // A list that is kept as a file.
-    let long = AccountRecord { list: vec![7; 7_000], ..first.clone() };
-    store.replace_account(&first, long).wait().unwrap();
-    store.put_prekeys(bob.device, conformance::upload(5, 1..8, 1..4)).wait().unwrap();
-    store.claim_prekeys(vec![bob.device], true).wait().unwrap();
-    let early = vec![envelope(alice.device, 1, 100), envelope(bob.device, 2, 200)];
-    put(store, 1, DAY_MS, early);
-    let appended =
-        put(store, 2, 2 * DAY_MS, vec![envelope(alice.device, 3, 2441), envelope(alice.device, 4, 7_000)]);
-    store.ack(alice.device, appended.numbers[0].unwrap()).wait().unwrap();
-    // Bob's first envelope expires, with its submission's record.
-    while store.expire(DAY_MS + store_retention()).wait().unwrap() > 0 {}
-    let refused = NewEnvelope { refused: Some(Refusal::NotAccepted), ..envelope(carol.device, 6, 10) };
-    put(store, 3, 32 * DAY_MS, vec![envelope(bob.device, 5, 300), refused, envelope(carol.device(9), 7, 1)]);
-}
-
-/// What a fixture of version 2 has besides.
-fn fill_v2(store: &SledStore) {
-    let carol = Person::new("carol", 3);
-    let record = store.account(carol.account).wait().unwrap().unwrap();
-    store.replace_account(&record, lived_in(&record)).wait().unwrap();
-    for (token, uses) in [("one", 1), ("two", 2)] {
-        store.create_invite(invite(token, uses)).wait().unwrap();
-    }
-    // Gone again: a removed account, the name that a reset was for, and its first identity.
-    let (dave, second) = (Person::new("dave", 4), Person::new("dave", 5));
-    let record = dave.register(store);
-    store.reset_account(&record, second.list(1, &[second.device]), 9).wait().unwrap();
-    store.remove_account(second.account).wait().unwrap();
-}
-
-fn lived_in(record: &AccountRecord) -> AccountRecord {
-    AccountRecord {
-        blocked: vec![Person::new("alice", 1).account, Person::new("nobody", 9).account],
-        reset: Some(WaitingReset { list: vec![3; 300], asked_ms: 1, due_ms: 2 }),
-        seen: Some(Day(20_000)),
-        ..record.clone()
-    }
-}
-
-fn invite(token: &str, uses: u32) -> Invite {
-    let note = "for a fixture".to_owned();
-    Invite { hash: InviteHash::of(token), uses, created_ms: DAY_MS, expires_ms: 9 * DAY_MS, note }
-}
-
-fn store_retention() -> u64 {
-    StoreConfig::default().retention_ms
-}
 
 fn check_v1(store: &SledStore) {
     let (alice, bob, carol) = (Person::new("alice", 1), Person::new("b.ob-2", 2), Person::new("carol", 3));
@@ -134,7 +76,7 @@ fn check_v2(store: &SledStore) {
     assert_eq!(store.account(alice.account).wait().unwrap().unwrap().seen, Some(Day(0)));
     let mut invites = store.invites().wait().unwrap();
     invites.sort_unstable_by_key(|invite| invite.uses);
-    assert_eq!(invites, [invite("one", 1), invite("two", 2)]);
+    assert_eq!(invites, [fixture_invite("one", 1), fixture_invite("two", 2)]);
 }
 
 /// A store made of a fixture.
@@ -190,8 +132,7 @@ fn a_folder_of_version_1_is_opened_as_one_of_version_2() {
 #[test]
 fn what_is_written_today_reads_back_the_same() {
     let engine = OnDisk::create(StoreConfig::default());
-    fill_v1(engine.store());
-    fill_v2(engine.store());
+    fill(engine.store());
     let file = engine.folder.path().join("today");
     engine.store().export(file.clone()).wait().unwrap();
     let copy = engine.folder.path().join("copy");
@@ -199,16 +140,4 @@ fn what_is_written_today_reads_back_the_same() {
     let store = SledStore::open(&copy, engine.config).unwrap();
     check_v2(&store);
     check_v1(&store);
-}
-
-/// Run by hand once a version is released: `cargo test -p sotto-store write_the_fixture -- --ignored`.
-#[test]
-#[ignore = "writes the fixture of the newest version, which is done once"]
-fn write_the_fixture() {
-    let engine = OnDisk::create(StoreConfig::default());
-    fill_v1(engine.store());
-    fill_v2(engine.store());
-    let path = fixture(sotto_migrations::server::SERVER_VERSION);
-    assert!(!path.exists(), "a released fixture is never written again");
-    engine.store().export(path).wait().unwrap();
 }

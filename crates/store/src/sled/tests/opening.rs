@@ -117,6 +117,50 @@ fn a_removal_that_was_cut_short_is_finished() {
     }
 }
 
+/// The directory's batch of a reset was written, and nothing after it.
+#[test]
+fn a_reset_that_was_cut_short_is_finished() {
+    let mut engine = OnDisk::create(StoreConfig::default());
+    let (old, new) = (Person::new("alice", 1), Person::new("alice", 2));
+    let record = old.register(engine.store());
+    put(engine.store(), 1, 1, vec![envelope(old.device, 1, 9_000), envelope(old.device, 2, 10)]);
+    engine.store().put_prekeys(old.device, conformance::upload(1, 1..4, 1..4)).wait().unwrap();
+    let (folder, path, config) = engine.close();
+    // What it writes is taken from a store in which it was not cut short.
+    let whole = OnDisk::create(StoreConfig::default());
+    let first = old.register(whole.store());
+    let list = new.list(1, &[new.device]);
+    whole.store().reset_account(&first, list.clone(), 5_000).wait().unwrap();
+    let (whole, whole_path, whole_config) = whole.close();
+    let mut rows = Vec::new();
+    tamper(&whole_path, &whole_config, |database| {
+        rows.extend(database.trees.directory.iter().map(Result::unwrap));
+    });
+    drop(whole);
+    tamper(&path, &config, |database| {
+        database.trees.directory.clear().unwrap();
+        for (key, value) in rows {
+            database.trees.directory.insert(key, value).unwrap();
+        }
+    });
+    let store = SledStore::open(&path, config).unwrap();
+    engine = OnDisk { folder, config, store: Some(store), full: false };
+    for _ in 0..2 {
+        let store = engine.store();
+        assert_eq!(store.account(record.account).wait(), Ok(None));
+        assert_eq!(store.account_by_name(&new.name).wait().unwrap().unwrap().list, list.as_bytes());
+        assert_eq!(store.mailbox(old.device).wait(), Ok(None));
+        assert_eq!(store.claim_prekeys(vec![old.device], true).wait(), Ok(vec![None]));
+        assert_eq!(store.fates(vec![tag(1), tag(2)]).wait(), Ok(vec![FateState::Expired; 2]));
+        let usage = store.usage().wait().unwrap();
+        assert_eq!((usage.accounts, usage.envelopes, usage.envelope_bytes), (1, 0, 0));
+        assert_eq!(fs::read_dir(engine.path().join("files")).unwrap().count(), 0);
+        engine.reopen();
+    }
+    let stored = put(engine.store(), 2, 1, vec![envelope(new.device, 3, 10)]);
+    assert_eq!(stored.numbers.iter().flatten().count(), 1);
+}
+
 #[test]
 fn files_that_no_row_names_are_removed() {
     let mut engine = OnDisk::create(StoreConfig::default());

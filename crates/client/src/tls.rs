@@ -1,7 +1,8 @@
 //! TLS as Sotto uses it: 1.3 only, hybrid key exchange preferred, any certificate, but a real proof of its key.
 //!
 //! Which key is the right one is not decided here: the server's first frame is its key chain, and nothing is sent
-//! before that chain has been found to lead from the pin to the key that this handshake proved.
+//! before that chain has been found to lead from the pin to the key that this handshake proved. Public for programs that
+//! speak the protocol themselves: the load generator, and tests.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use rustls::{
 };
 
 /// The protocol's name in ALPN.
-pub(super) const ALPN: &[u8] = b"sotto/1";
+pub const ALPN: &[u8] = b"sotto/1";
 
 /// Takes any certificate, and verifies that the peer holds its key. Names and dates in it mean nothing: pins do.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl ServerCertVerifier for AnyCertificate {
 }
 
 /// The configuration of every connection. Each makes a full handshake, so that each proves the key.
-pub(super) fn config() -> Result<Arc<ClientConfig>, Error> {
+pub fn config() -> Result<Arc<ClientConfig>, Error> {
     // With `prefer-post-quantum` this provider puts X25519MLKEM768 first.
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider.clone())
@@ -74,7 +75,7 @@ pub(super) fn config() -> Result<Arc<ClientConfig>, Error> {
 }
 
 /// The DER SubjectPublicKeyInfo of a certificate.
-pub(super) fn spki(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Error> {
+pub fn spki(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Error> {
     Ok(ParsedCertificate::try_from(certificate)?.subject_public_key_info().as_ref().to_vec())
 }
 

@@ -1,0 +1,156 @@
+//! A server whose data was restored: what it lost is sent again, and contacts whose account it lost are waited for.
+
+use std::collections::BTreeMap;
+
+use sotto_proto::{
+    content::{Body, Place, kind},
+    limits::OUTBOX_LIFETIME_MS,
+};
+
+use super::{
+    Core, CoreError, RESTORED, RESTORED_MS, Step,
+    lanes::LANE_LIMIT,
+    lists::{ASK_AGAIN_MS, Sought},
+};
+use crate::{
+    api::Fate,
+    store::{ContactRecord, CopyFate, NewEntry, StoredMessage},
+};
+
+/// The longest time between two looks for a contact whose account the server lost, milliseconds: the first is after
+/// [`ASK_AGAIN_MS`], each further one after twice as long.
+const ASK_MISSING_MS: u64 = 10 * 60_000;
+
+impl Core {
+    /// The server's data was restored, or lost: what it does not know any more is to be found and sent again.
+    ///
+    /// What was sealed is sealed anew: the server that is gone may have delivered it, and then its recipient drops the same
+    /// bytes without a word, while the receipt is gone with that server. Nothing is under way on this connection yet.
+    pub(super) fn begin_restore(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        self.restored = true;
+        step.tx.set_number(RESTORED, 1)?;
+        step.tx.set_number(RESTORED_MS, step.now_ms)?;
+        // Which blocks the server knows is not known any more.
+        step.tx.forget_told()?;
+        Ok(step.tx.unseal_outbox()?)
+    }
+
+    /// Whether the server's data was restored so lately that contacts whose account it lost may still come back.
+    pub(super) fn lately_restored(step: &Step<'_, '_>) -> Result<bool, CoreError> {
+        let restored_ms = step.tx.number(RESTORED_MS)?;
+        Ok(restored_ms > 0 && step.now_ms < restored_ms.saturating_add(OUTBOX_LIFETIME_MS))
+    }
+
+    /// The server's data was restored to before it stored these copies. They are sealed again under the same message
+    /// ids, so that who has them drops them. A message of which its recipient has nothing goes back to the head of
+    /// the outbox, in the order of the history; of others, the copies that are gone.
+    pub(super) fn send_lost(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        let mut messages: BTreeMap<i64, (StoredMessage, Vec<CopyFate>)> = BTreeMap::new();
+        for tag in std::mem::take(&mut self.lost) {
+            let Some(fate) = step.tx.fate_by_tag(&tag)? else { continue };
+            let Some(said) = step.tx.sent_message(&fate.message)? else { continue };
+            messages.entry(said.place).or_insert_with(|| (said, Vec::new())).1.push(fate);
+        }
+        let mut whole = Vec::new();
+        for (said, lost) in messages.into_values() {
+            let left = step.tx.fates_of(&said.message)?.into_iter().any(|fate| {
+                fate.account == said.conversation && lost.iter().all(|lost| lost.tag != fate.tag)
+            });
+            if left {
+                for fate in &lost {
+                    self.send_copy_again(step, &said, fate)?;
+                }
+            } else {
+                whole.push((said, lost));
+            }
+        }
+        // The last one first, each before all others.
+        for (said, lost) in whole.iter().rev() {
+            self.send_message_again(step, said, lost)?;
+        }
+        Ok(())
+    }
+
+    fn send_message_again(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        said: &StoredMessage,
+        lost: &[CopyFate],
+    ) -> Result<(), CoreError> {
+        for fate in lost {
+            step.tx.remove_fate(&fate.tag)?;
+        }
+        // Where some device's copy has not left yet, the entry keeps its place.
+        if step.tx.entry_of(&said.message)?.is_none() {
+            step.tx.enqueue_first(&NewEntry {
+                account: Some(said.conversation),
+                username: None,
+                device: None,
+                message: said.message,
+                user: true,
+                kind: said.kind,
+                body: &said.body,
+                clock_ms: said.sent_ms,
+                // Later than it was first written, whatever the clock says: it shows that the message was lost.
+                now_ms: step.now_ms.max(said.sent_ms.saturating_add(1)),
+            })?;
+        }
+        self.settle(step, &said.message, Fate::Waiting, Some("the server lost it; it is sent again"))
+    }
+
+    fn send_copy_again(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        said: &StoredMessage,
+        fate: &CopyFate,
+    ) -> Result<(), CoreError> {
+        if step.tx.waits_for(&fate.message, &fate.device)? {
+            return Ok(());
+        }
+        let (kind, body) = if fate.account == self.me.account && said.conversation != self.me.account {
+            let (place, body) = (Place::Account(said.conversation), said.body.clone());
+            let body = Body::SyncSent { place, kind: said.kind, body };
+            (kind::SYNC_SENT, body.encode())
+        } else {
+            (said.kind, said.body.clone())
+        };
+        step.tx.enqueue(&NewEntry {
+            account: Some(fate.account),
+            username: None,
+            device: Some(fate.device),
+            message: fate.message,
+            user: false,
+            kind,
+            body: &body,
+            clock_ms: said.sent_ms,
+            now_ms: step.now_ms,
+        })?;
+        Ok(())
+    }
+
+    /// The server has lost a contact's account: its client is expected to enrol again, and what is for it waits.
+    pub(super) fn wait_for_missing(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        gone: &ContactRecord,
+    ) -> Result<(), CoreError> {
+        let name = &gone.username;
+        let reason =
+            format!("the server lost the account of {name}; it leaves when {name} has connected again");
+        for entry in step.tx.lane(&gone.account, true, LANE_LIMIT)? {
+            self.settle(step, &entry.message, Fate::Waiting, Some(&reason))?;
+        }
+        let first = !self.missing.contains_key(&gone.account);
+        let wait_ms = self.missing.entry(gone.account).or_insert(ASK_AGAIN_MS / 2);
+        *wait_ms = wait_ms.saturating_mul(2).min(ASK_MISSING_MS);
+        let again_ms = step.now_ms.saturating_add(*wait_ms);
+        self.lookups.insert(Sought::Name(name.clone()), again_ms);
+        if first {
+            step.warn(format!(
+                "the server has lost the account of {name}: what is for {name} waits here until their client has \
+                 connected again"
+            ));
+        }
+        Ok(())
+    }
+}

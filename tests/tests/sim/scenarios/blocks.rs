@@ -1,0 +1,158 @@
+//! Blocks: what becomes of what a blocked user sends, on every device and on the server.
+
+use sotto_client::api::{ChatCommand, Command, ErrorKind, Event, Fate, Reply};
+
+use crate::world::World;
+
+fn block(world: &mut World, index: usize, user: &str, blocked: bool) {
+    let command = Command::Block { user: user.parse().unwrap(), blocked };
+    assert_eq!(world.command(index, command), Ok(Reply::Done));
+}
+
+fn is_blocked(world: &mut World, index: usize, user: &str) -> bool {
+    match world.command(index, Command::Contacts) {
+        Ok(Reply::Contacts(contacts)) => {
+            contacts.into_iter().find(|contact| contact.name == user).unwrap().blocked
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn doctor(world: &mut World, index: usize) -> String {
+    match world.command(index, Command::Doctor) {
+        Ok(Reply::Doctor(findings)) => {
+            let lines = findings.into_iter().map(|finding| format!("{}: {}", finding.what, finding.found));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_blocked_user_is_refused_and_told_and_written_to_all_the_same() {
+    let mut world = World::new(50);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    // Whom nobody has written with yet is looked up first.
+    block(&mut world, alice, "bob", true);
+    assert!(is_blocked(&mut world, alice, "bob"));
+    let bob_account = world.accounts[world.devices[bob].account].id;
+    assert_eq!(world.blocked_by(world.devices[alice].account), [bob_account]);
+
+    let refused = world.send(bob, "alice", "let me in");
+    assert_eq!(world.fate(bob, refused), Fate::Refused);
+    let Ok(Reply::Fate(fate)) = world.command(bob, Command::Fate(refused)) else { panic!() };
+    assert_eq!(fate.reason.as_deref(), Some("the recipient does not accept it"));
+    let Ok(Reply::Outbox(waiting)) = world.command(bob, Command::Outbox) else { panic!() };
+    assert_eq!(waiting, [], "it is not tried again");
+    let invited = Command::Chat(ChatCommand::Invite(vec!["alice".parse().unwrap()]));
+    assert_eq!(world.command(bob, invited.clone()).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(world.screen(alice), Vec::<String>::new());
+
+    // Blocking stops nothing of one's own.
+    world.send(alice, "bob", "last words");
+    world.pass(5_000);
+    assert_eq!(world.screen(bob), ["bob: let me in", "alice: last words"]);
+
+    block(&mut world, alice, "bob", false);
+    assert!(!is_blocked(&mut world, alice, "bob"));
+    let welcome = world.send(bob, "alice", "hello again");
+    world.pass(3_600_000);
+    assert_eq!(world.screen(alice), ["alice: last words", "bob: hello again"]);
+    assert_eq!(world.fate(bob, welcome), Fate::Delivered);
+    assert_eq!(world.fate(bob, refused), Fate::Refused, "it was not written for who accepts again");
+}
+
+#[test]
+fn what_was_in_the_mailbox_already_is_dropped_without_a_word_and_counted() {
+    let mut world = World::new(51);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "before");
+    world.pass(2_000);
+    world.disconnect(alice);
+    let there = world.send(bob, "alice", "already there");
+    assert_eq!(world.fate(bob, there), Fate::Stored);
+    // Without a connection: kept here, and told to the server at the next one.
+    block(&mut world, alice, "bob", true);
+    assert_eq!(world.blocked_by(world.devices[alice].account), []);
+    world.connect(alice);
+    world.pass(5_000);
+    assert_eq!(world.screen(alice), ["bob: before"]);
+    assert_eq!(world.blocked_by(world.devices[alice].account).len(), 1);
+    assert!(doctor(&mut world, alice).contains("1 blocked; 1 envelopes of theirs were dropped here"));
+    assert_eq!(world.fate(bob, there), Fate::Taken, "no receipt says that it was shown");
+    // The conversation still works once it is wanted again.
+    block(&mut world, alice, "bob", false);
+    world.send(bob, "alice", "after");
+    world.pass(5_000);
+    assert_eq!(world.screen(alice), ["bob: before", "bob: after"]);
+}
+
+#[test]
+fn own_devices_agree_on_whom_they_block_also_one_that_comes_later() {
+    let mut world = World::new(52);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "hello");
+    world.pass(2_000);
+    block(&mut world, alice, "bob", true);
+    let account = world.devices[alice].account;
+    let laptop = world.second_device(account, None);
+    for index in [alice, bob] {
+        world.connect(index);
+    }
+    world.pass(10_000);
+    // It has never heard of bob, and knows all the same once it does.
+    let safety = Command::Safety("bob".parse().unwrap());
+    assert!(world.command(laptop, safety).is_ok());
+    assert!(is_blocked(&mut world, laptop, "bob"));
+    block(&mut world, laptop, "bob", false);
+    world.pass(5_000);
+    assert!(!is_blocked(&mut world, alice, "bob"));
+    assert_eq!(world.blocked_by(account), []);
+    // At odds while apart: what was said last counts on both, and on the server.
+    world.disconnect(alice);
+    world.settle();
+    block(&mut world, alice, "bob", true);
+    world.now_ms += 1_000;
+    block(&mut world, laptop, "bob", true);
+    block(&mut world, laptop, "bob", false);
+    world.connect(alice);
+    world.pass(10_000);
+    for index in [alice, laptop] {
+        assert!(!is_blocked(&mut world, index, "bob"), "{index}");
+    }
+    assert_eq!(world.blocked_by(account), []);
+}
+
+#[test]
+fn a_server_that_was_restored_is_told_again() {
+    let mut world = World::new(53);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "hello");
+    world.pass(2_000);
+    block(&mut world, alice, "bob", true);
+    world.forget_everything();
+    for index in [alice, bob] {
+        world.register_again(index);
+    }
+    for index in [alice, bob] {
+        world.connect(index);
+    }
+    world.pass(10_000);
+    let bob_account = world.accounts[world.devices[bob].account].id;
+    assert_eq!(world.blocked_by(world.devices[alice].account), [bob_account]);
+    let refused = world.send(bob, "alice", "again");
+    assert_eq!(world.fate(bob, refused), Fate::Refused);
+    assert!(!world.devices[alice].events.iter().any(
+        |event| matches!(event, Event::Row(row) if row.from == "bob" && row.sent_ms > 1_790_000_100_000)
+    ));
+}
+
+#[test]
+fn nobody_blocks_themselves_or_nobody() {
+    let mut world = World::new(54);
+    let alice = world.person("alice");
+    for (user, kind) in [("alice", ErrorKind::Invalid), ("nobody", ErrorKind::NotFound)] {
+        let command = Command::Block { user: user.parse().unwrap(), blocked: true };
+        assert_eq!(world.command(alice, command).unwrap_err().kind, kind, "{user}");
+    }
+}

@@ -1,0 +1,176 @@
+//! The account's own devices: added by a code, named, and removed.
+
+use sotto_client::{
+    api::{AccountCommand, Command, Device, DeviceStanding, ErrorKind, Event, Fate, Reply},
+    core::WithKey,
+};
+use sotto_crypto::{AccountSecret, DeviceSecret, PendingCode};
+use sotto_proto::frame::{AuthKey, ErrorCode, ErrorReply, ServerFrame};
+
+use crate::world::{PASSWORD, World};
+
+fn devices(world: &mut World, index: usize) -> Vec<Device> {
+    match world.command(index, Command::Account(AccountCommand::Devices)) {
+        Ok(Reply::Devices(devices)) => devices,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn standings(devices: &[Device]) -> Vec<DeviceStanding> {
+    devices.iter().map(|device| device.standing).collect()
+}
+
+fn approve(
+    world: &mut World,
+    index: usize,
+    code: PendingCode,
+) -> Result<Reply, sotto_client::api::ClientError> {
+    world.with_key(index, WithKey::Approve { code, key: PASSWORD })
+}
+
+#[test]
+fn a_device_is_added_by_its_code_named_and_removed() {
+    let mut world = World::new(60);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "before");
+    world.pass(2_000);
+    let account = world.devices[alice].account;
+    let stranger = world.waiting_device(account);
+    let waits = Event::DevicesWait(vec![stranger.id.to_string()]);
+    assert!(world.devices[alice].events.contains(&waits), "its owner is told at once");
+    assert_eq!(standings(&devices(&mut world, alice)), [DeviceStanding::Listed, DeviceStanding::Waiting]);
+
+    let Ok(Reply::Devices(after)) = approve(&mut world, alice, stranger.code) else { panic!() };
+    assert_eq!(standings(&after), [DeviceStanding::Listed, DeviceStanding::Listed]);
+    let laptop = world.approved(account, &stranger).expect("it is in the list");
+    world.pass(5_000);
+    let again = approve(&mut world, alice, stranger.code).unwrap_err();
+    assert_eq!(again.kind, ErrorKind::NotFound, "nobody waits any more: {again:?}");
+
+    let rename = AccountCommand::RenameDevice { device: stranger.id, name: "laptop".to_owned() };
+    assert_eq!(world.command(alice, Command::Account(rename)), Ok(Reply::Done));
+    world.pass(5_000);
+    assert_eq!(devices(&mut world, laptop).iter().find(|device| device.this).unwrap().name, "laptop");
+    let both = world.send(bob, "alice", "to both");
+    world.pass(5_000);
+    assert_eq!(world.screen(laptop), ["bob: to both"]);
+    assert_eq!(world.fate(bob, both), Fate::Delivered);
+
+    // It holds no account key: it can read and write, and change nothing.
+    let remove = |device| WithKey::Remove { device, key: PASSWORD };
+    let first = world.devices[alice].id;
+    assert_eq!(world.with_key(laptop, remove(first)).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(world.with_key(alice, remove(first)).unwrap_err().kind, ErrorKind::Invalid);
+
+    let Ok(Reply::Devices(after)) = world.with_key(alice, remove(stranger.id)) else { panic!() };
+    assert_eq!(standings(&after), [DeviceStanding::Listed, DeviceStanding::Removed]);
+    world.pass(2_000);
+    world.crash(laptop);
+    world.start(laptop);
+    world.connect(laptop);
+    world.pass(2_000);
+    let (error, reconnect) = world.devices[laptop].closed.clone().expect("it is not let in");
+    assert_eq!((error.kind, reconnect), (ErrorKind::LoginNeeded, false));
+    let later = world.send(bob, "alice", "not for the laptop");
+    world.pass(5_000);
+    assert_eq!(world.screen(laptop), ["bob: to both"]);
+    let Ok(Reply::Fate(fate)) = world.command(bob, Command::Fate(later)) else { panic!() };
+    assert_eq!(fate.devices.len(), 1, "only what is left is sent to: {fate:?}");
+    assert_eq!(fate.fate, Fate::Delivered);
+}
+
+#[test]
+fn a_server_that_offers_a_device_of_its_own_gets_no_signature() {
+    let mut world = World::new(61);
+    let alice = world.person("alice");
+    let account = world.devices[alice].account;
+    let stranger = world.waiting_device(account);
+    let theirs = DeviceSecret::generate(&mut world.rng);
+    let before = world.accounts[account].list.clone();
+    world.tamper = Some(Box::new(move |_, frame| {
+        Some(match frame {
+            ServerFrame::PendingDevices(mut pending) => {
+                for device in &mut pending.devices {
+                    (device.device_key, device.identity_key) = (theirs.device_key(), theirs.identity_key());
+                }
+                ServerFrame::PendingDevices(pending)
+            }
+            frame => frame,
+        })
+    }));
+    let error = approve(&mut world, alice, stranger.code).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound, "{error:?}");
+    assert!(world.approved(account, &stranger).is_none());
+    assert_eq!(world.accounts[account].list, before);
+
+    // A new machine that was shown another account under the name has made its code from that account's key.
+    world.tamper = None;
+    let forged = AccountSecret::generate(&mut world.rng);
+    let id = world.accounts[account].id;
+    let pending = world.waiting_device(account);
+    let keys = DeviceSecret::generate(&mut world.rng);
+    let other = PendingCode::of(&id, &forged.public(), &pending.id, &keys.device_key(), &keys.identity_key());
+    assert_eq!(approve(&mut world, alice, other).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(world.accounts[account].list, before);
+}
+
+#[test]
+fn a_wrong_password_changes_nothing_and_a_refused_device_is_gone() {
+    let mut world = World::new(62);
+    let alice = world.person("alice");
+    let account = world.devices[alice].account;
+    let stranger = world.waiting_device(account);
+    let wrong = WithKey::Approve { code: stranger.code, key: AuthKey([8; 32]) };
+    assert_eq!(world.with_key(alice, wrong).unwrap_err().kind, ErrorKind::LoginNeeded);
+    assert!(world.approved(account, &stranger).is_none());
+    let refuse = Command::Account(AccountCommand::RefuseDevice(stranger.id));
+    assert_eq!(world.command(alice, refuse.clone()), Ok(Reply::Done));
+    assert_eq!(standings(&devices(&mut world, alice)), [DeviceStanding::Listed]);
+    let gone = approve(&mut world, alice, stranger.code).unwrap_err();
+    assert_eq!(gone.kind, ErrorKind::NotFound);
+    // Without a connection the list is known all the same.
+    world.disconnect(alice);
+    world.settle();
+    assert_eq!(standings(&devices(&mut world, alice)), [DeviceStanding::Listed]);
+    assert_eq!(world.command(alice, refuse).unwrap_err().kind, ErrorKind::Unreachable);
+}
+
+#[test]
+fn a_change_that_was_overtaken_is_made_again_on_the_newest_list_but_not_without_end() {
+    let mut world = World::new(63);
+    let alice = world.person("alice");
+    let account = world.devices[alice].account;
+    let stranger = world.waiting_device(account);
+    let conflict = |left: u32| {
+        let mut left = left;
+        move |index: usize, frame: ServerFrame| {
+            Some(match frame {
+                ServerFrame::Done if index == alice && left > 0 => {
+                    left -= 1;
+                    let (code, message) = (ErrorCode::CONFLICT, "another one was faster".to_owned());
+                    ServerFrame::Error(ErrorReply { code, message, retry_after_ms: None })
+                }
+                frame => frame,
+            })
+        }
+    };
+    // It says so although it took the list: the newest list has the device already.
+    world.tamper = Some(Box::new(conflict(1)));
+    let Ok(Reply::Devices(after)) = approve(&mut world, alice, stranger.code) else { panic!() };
+    assert_eq!(standings(&after), [DeviceStanding::Listed, DeviceStanding::Listed]);
+    assert!(world.approved(account, &stranger).is_some());
+    // One that says so whatever is done, and hides what it took, is given up.
+    let next = world.waiting_device(account);
+    let mut never = conflict(u32::MAX);
+    let known = world.accounts[account].list.as_bytes().to_vec();
+    world.tamper = Some(Box::new(move |index, frame| {
+        never(index, frame).map(|frame| match frame {
+            ServerFrame::Lists(mut lists) if index == alice => {
+                lists.lists = vec![Some(known.clone().into())];
+                ServerFrame::Lists(lists)
+            }
+            frame => frame,
+        })
+    }));
+    assert_eq!(approve(&mut world, alice, next.code).unwrap_err().kind, ErrorKind::Unreachable);
+}

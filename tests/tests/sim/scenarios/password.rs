@@ -1,0 +1,93 @@
+//! Another password: on the server, in this store, and on the other devices.
+
+use sotto_client::{
+    api::{ErrorKind, Reply},
+    core::WithKey,
+    store::WrapId,
+};
+use sotto_proto::frame::{AuthKey, ServerFrame};
+
+use crate::world::{PASSWORD, World};
+
+const NEW: AuthKey = AuthKey([8; 32]);
+
+fn change(old: AuthKey, new: AuthKey) -> WithKey {
+    WithKey::Password { old, new, wrap: WrapId([1; 8]) }
+}
+
+fn settled(world: &mut World, index: usize) -> (Option<bool>, bool, Option<WrapId>) {
+    let device = &mut world.devices[index];
+    let (open, right) = device
+        .store
+        .transaction(|tx| {
+            Ok::<_, sotto_client::store::StoreError>((tx.password_change()?.is_some(), tx.right_wrap()?))
+        })
+        .unwrap();
+    (device.password_changed, open, right)
+}
+
+#[test]
+fn a_change_is_done_or_refused_and_the_store_knows_which_wrap_is_right() {
+    let mut world = World::new(70);
+    let alice = world.person("alice");
+    let wrong = world.with_key(alice, change(NEW, AuthKey([9; 32]))).unwrap_err();
+    assert_eq!(wrong.kind, ErrorKind::LoginNeeded);
+    assert_eq!(settled(&mut world, alice), (Some(false), false, None));
+    world.pass(60_000);
+    assert_eq!(world.with_key(alice, change(PASSWORD, NEW)), Ok(Reply::Done));
+    assert_eq!(settled(&mut world, alice), (Some(true), false, Some(WrapId([1; 8]))));
+    world.disconnect(alice);
+    world.settle();
+    let offline = world.with_key(alice, change(NEW, PASSWORD)).unwrap_err();
+    assert_eq!(offline.kind, ErrorKind::Unreachable);
+    assert_eq!(settled(&mut world, alice).0, Some(false));
+}
+
+#[test]
+fn a_change_whose_answer_was_lost_is_settled_by_the_next_connection() {
+    for (seed, happened) in [(71, true), (72, false)] {
+        let mut world = World::new(seed);
+        let alice = world.person("alice");
+        if happened {
+            world.tamper = Some(Box::new(|_, frame| (frame != ServerFrame::Done).then_some(frame)));
+        }
+        let device = &mut world.devices[alice];
+        device.password_changed = None;
+        let asked = world.ask_with_key(alice, change(PASSWORD, NEW));
+        world.run_device(alice, 1, true);
+        if happened {
+            world.settle();
+        }
+        // A crash: the store alone remembers.
+        world.crash(alice);
+        world.tamper = None;
+        assert!(!world.devices[alice].replies.contains_key(&asked));
+        assert_eq!(settled(&mut world, alice), (None, true, None));
+        world.start(alice);
+        world.connect(alice);
+        world.pass(120_000);
+        assert_eq!(settled(&mut world, alice), (Some(true), false, Some(WrapId([1; 8]))), "{happened}");
+        // The new one is right on the server in either case.
+        let other = world.waiting_device_with(world.devices[alice].account, NEW);
+        let approve = WithKey::Approve { code: other.code, key: NEW };
+        assert!(world.with_key(alice, approve).is_ok());
+    }
+}
+
+#[test]
+fn a_change_on_another_device_is_noticed_when_a_password_is_used() {
+    let mut world = World::new(73);
+    let alice = world.person("alice");
+    let account = world.devices[alice].account;
+    let laptop = world.second_device(account, None);
+    world.connect(alice);
+    world.pass(5_000);
+    assert_eq!(world.with_key(laptop, change(PASSWORD, NEW)), Ok(Reply::Done));
+    let device = world.devices[laptop].id;
+    let old = world.with_key(alice, WithKey::Remove { device, key: PASSWORD }).unwrap_err();
+    assert_eq!(old.kind, ErrorKind::LoginNeeded);
+    assert!(old.hint.unwrap().contains("changed on another"), "it was right once");
+    world.pass(60_000);
+    assert!(world.with_key(alice, WithKey::Remove { device, key: NEW }).is_ok());
+    assert!(world.warnings(alice).contains("the account's password was changed on another device"));
+}
