@@ -777,6 +777,33 @@ fn lines_of_a_pipe_wait_for_what_they_depend_on() {
 }
 
 #[test]
+fn who_takes_the_place_of_the_profiles_owner_begins_at_the_menu() {
+    let mut talk = Talk::in_chat();
+    talk.types("lost?");
+    talk.mailbox = None;
+    talk.handle(Input::Again);
+    // What was asked of the owner is never answered.
+    talk.asked.clear();
+    talk.mailbox = Some(Vec::new());
+    talk.handle(Input::Answer(Ask::Fetch, Ok(Reply::Rows(Vec::new()))));
+    talk.hears(Event::Connection(Connection::Online));
+    talk.shows(
+        "
+> lost?
+It is not known whether 1 messages were kept; see /outbox, and sotto history.
+The connection to the server is lost; trying again. What you write waits in the outbox.
+Chat session ended
+1. List users
+2. Chat
+3. Exit
+4. Group chat
+Enter your choice:
+Connected again.",
+    );
+    assert!(talk.machine.takes("1"));
+}
+
+#[test]
 fn a_client_that_cannot_go_on_ends_with_its_error() {
     let mut talk = Talk::at_menu();
     let error = ClientError::new(ErrorKind::LoginNeeded, "this device was removed");

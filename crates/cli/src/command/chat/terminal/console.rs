@@ -126,6 +126,26 @@ impl Console {
         self.write(&written)
     }
 
+    /// Gives the terminal back for a question of another kind.
+    pub(in crate::command::chat) fn pause(&mut self) -> Result<(), Failure> {
+        let Side::Terminal(terminal) = &mut self.side else { return Ok(()) };
+        terminal.prompting = false;
+        let written = terminal.view.erase();
+        self.write(&written)?;
+        tty::restore();
+        Ok(())
+    }
+
+    /// Takes it again.
+    pub(in crate::command::chat) fn resume(&mut self) -> Result<(), Failure> {
+        match &self.side {
+            Side::Terminal(terminal) => {
+                terminal.tty.take().map_err(|error| Failure::io("the terminal cannot be used", &error))
+            }
+            Side::Pipe(_) => Ok(()),
+        }
+    }
+
     /// Lets the user notice something.
     pub(in crate::command::chat) fn ring(
         &mut self,
