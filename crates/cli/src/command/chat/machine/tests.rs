@@ -404,6 +404,26 @@ fn who_is_asked_says_yes_or_no() {
 }
 
 #[test]
+fn what_is_typed_right_behind_a_yes_is_for_the_chat() {
+    let mut talk = asked();
+    talk.types("yes");
+    let begun = talk.machine.context();
+    talk.answers(Ok(Reply::Done));
+    talk.hears(Event::Chat(ChatEvent::Started { chat: ChatId(7), with: vec!["bob".into()] }));
+    talk.answers(Ok(Reply::Rows(Vec::new())));
+    talk.types_late("hello", begun);
+    assert_eq!(talk.queues(1), Command::Send { to: Recipient::User(name("bob")), text: "hello".into() });
+    // What was begun while one still waited for the other's yes is not.
+    let mut talk = inviting();
+    let begun = talk.machine.context();
+    talk.hears(Event::Chat(ChatEvent::Started { chat: ChatId(7), with: vec!["bob".into()] }));
+    talk.answers(Ok(Reply::Rows(Vec::new())));
+    talk.screen.clear();
+    talk.types_late("cancel", begun);
+    talk.shows("> cancel\nNot taken: something else is asked now than when you began to type:\n    cancel");
+}
+
+#[test]
 fn an_invitation_that_ends_is_no_longer_asked() {
     for (why, says) in [
         (InviteEnd::Cancelled, "bob took the invitation back."),

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::editor::{Edit, Editor};
+use super::fold::fold;
 use super::keys::{Decoder, Key};
 use super::tty::{self, Tty};
 use super::view::{Style, View};
@@ -234,7 +235,7 @@ impl Terminal {
     /// Lines above the prompt.
     fn around(&mut self, lines: &str) -> String {
         let mut written = self.view.erase();
-        written.push_str(lines);
+        written.push_str(&fold(lines, self.view.columns()));
         if self.prompting {
             written.push_str(&self.view.draw(self.editor.text(), self.editor.cursor()));
         }
