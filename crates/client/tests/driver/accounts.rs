@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sotto_client::{
     api::{Command, ErrorKind, Reply},
     driver::Profile,
-    setup::{Questions, check_password, register},
+    setup::{Questions, check_password, greet, register},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -34,6 +34,22 @@ async fn a_refused_name_leaves_nothing_that_blocks_the_next() {
     run_register(options).await.unwrap();
     let error = run_register(world.registration("alice", "carol")).await.err().unwrap();
     assert_eq!(error.kind, ErrorKind::Invalid, "the profile has an account: {error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_says_whether_a_name_is_taken_before_anybody_types_a_password() {
+    let world = World::new();
+    world.register("alice").await;
+    let server = world.registration("x", "x").server;
+    for (name, known) in [("alice", true), ("Alice", true), ("bob", false)] {
+        let greeting = soon(greet(&server, name, Arc::new(Answers::default()))).await.unwrap();
+        assert_eq!(greeting.known, known, "{name}");
+        assert!(greeting.server.fingerprint.is_some(), "nothing is asked again with this address");
+    }
+    let error = soon(greet(&server, "", Arc::new(Answers::default()))).await.unwrap_err();
+    assert_eq!(error.message, "Username can't be empty");
+    // Asking left no account.
+    run_register(world.registration("bob", "bob")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

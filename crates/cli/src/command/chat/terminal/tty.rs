@@ -1,8 +1,11 @@
 //! The terminal itself: raw while the line client has it, and put back whatever happens.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::OFlags;
@@ -46,7 +49,10 @@ impl Tty {
     /// Takes the terminal of stdin. It is opened anew: what is set on the open file would be set for the shell too.
     pub(super) fn open(pastes: bool) -> io::Result<Self> {
         let name = rustix::termios::ttyname(io::stdin(), Vec::new())?;
-        let path = name.to_str().map_err(|_| io::ErrorKind::InvalidData)?;
+        Self::at(Path::new(OsStr::from_bytes(name.as_bytes())), pastes)
+    }
+
+    fn at(path: &Path, pastes: bool) -> io::Result<Self> {
         let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
         let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
         #[expect(
@@ -82,7 +88,7 @@ impl Tty {
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(tty, OptionalActions::Now, &modes)?;
         if self.pastes {
-            io::stdout().lock().write_all(PASTE_ON)?;
+            (&*tty).write_all(PASTE_ON)?;
         }
         Ok(())
     }
@@ -112,5 +118,37 @@ impl Tty {
 impl Drop for Tty {
     fn drop(&mut self) {
         restore();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use portable_pty::{PtySize, native_pty_system};
+
+    use super::*;
+
+    /// What a panic and a second signal do: nothing is dropped there.
+    #[tokio::test]
+    async fn the_terminal_is_put_back_without_dropping_anything() {
+        let pair = native_pty_system().openpty(PtySize::default()).unwrap();
+        let path = pair.master.tty_name().unwrap();
+        let modes = || pair.master.get_termios().unwrap().local_flags;
+        let before = modes();
+        let tty = Tty::at(&path, true).unwrap();
+        assert_ne!(modes(), before);
+        // Taken twice, as after a stop, it still remembers the beginning.
+        tty.take().unwrap();
+        restore();
+        assert_eq!(modes(), before);
+        restore();
+        tty.take().unwrap();
+        drop(tty);
+        assert_eq!(modes(), before);
+        drop(pair.slave);
+        let mut written = [0; 64];
+        let read = pair.master.try_clone_reader().unwrap().read(&mut written).unwrap();
+        let written = String::from_utf8_lossy(&written[..read]).into_owned();
+        assert_eq!(written, "\u{1b}[?2004h\u{1b}[?2004h\u{1b}[?2004l\u{1b}[?2004h\u{1b}[?2004l");
     }
 }
