@@ -6,5 +6,6 @@ pub mod faultfs;
 pub mod planted;
 mod programs;
 pub mod running;
+pub mod screen;
 pub mod sotto;
 pub mod sottod;

@@ -191,6 +191,11 @@ impl Client {
         &self.data_dir
     }
 
+    /// The file that holds its password.
+    pub fn password_file(&self) -> &Path {
+        &self.password_file
+    }
+
     /// Changes the password that commands are given from now on.
     pub fn set_password(&self, password: &str) -> anyhow::Result<()> {
         Ok(fs::write(&self.password_file, password)?)

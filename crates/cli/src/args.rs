@@ -65,16 +65,35 @@ pub(crate) enum Command {
         server: String,
         /// The account's name
         user: String,
+        /// What the operator of a server that takes only invited people gave out
+        #[arg(long, value_name = "TOKEN")]
+        invite: Option<String>,
     },
-    /// Make this machine a device of an account, with its password and recovery phrase
+    /// Talk: a menu, live chats and messages, line by line
+    Chat(Chat),
+    /// Make this machine a device of an account, with its password and recovery phrase, or another device's approval
     Login {
         /// sotto://HOST:PORT/FINGERPRINT, HOST:PORT or HOST
         server: String,
         /// The account's name
         user: String,
+        /// Where phrase and devices are lost: a new identity under the same name, with a new phrase. It takes 7 days
+        /// while a device of the account is in use, which can refuse it; contacts see that the key changed
+        #[arg(long)]
+        reset: bool,
     },
     /// Show account, device and server
     Whoami,
+    /// The devices of this account
+    Device {
+        #[command(subcommand)]
+        action: Device,
+    },
+    /// The account's password
+    Password {
+        #[command(subcommand)]
+        action: Password,
+    },
     /// Send a message
     Send(Send),
     /// Print the messages that were not printed yet
@@ -130,6 +149,54 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+}
+
+/// `chat`.
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    /// sotto://HOST:PORT/FINGERPRINT, HOST:PORT or HOST; needed once
+    pub(crate) server: Option<String>,
+    /// The server's port, if it is not in SERVER [default: 7777]
+    pub(crate) port: Option<String>,
+    /// The account's name; a new one is registered
+    pub(crate) user: Option<String>,
+    /// Only ever add lines, for screen readers and simple terminals
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// For a new account on a server that takes only invited people
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) invite: Option<String>,
+}
+
+/// `device`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Device {
+    /// All of them, and those that wait to be approved
+    List,
+    /// Add the waiting device that shows this code
+    Approve {
+        /// 16 letters and digits; asked for if left out
+        code: Option<String>,
+    },
+    /// Give a device a name, for all devices of the account
+    Rename {
+        /// Its id, or enough of its beginning
+        id: String,
+        /// The name
+        name: String,
+    },
+    /// Remove a device for ever, or turn a waiting one away
+    Remove {
+        /// Its id, or enough of its beginning
+        id: String,
+    },
+}
+
+/// `password`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Password {
+    /// Set another one, on the server and for this machine's store
+    Change,
 }
 
 /// `send`.
@@ -209,6 +276,16 @@ pub(crate) enum Outbox {
 pub(crate) enum Contact {
     /// All of them
     List,
+    /// Refuse what a user sends from now on
+    Block {
+        /// Whom
+        user: String,
+    },
+    /// Take it again
+    Unblock {
+        /// Whom
+        user: String,
+    },
 }
 
 /// `recovery`.
@@ -218,6 +295,8 @@ pub(crate) enum Recovery {
     Show,
     /// Check that a phrase that was written down is the right one
     Check,
+    /// Refuse a new identity that somebody who knows the password has asked for
+    RefuseReset,
 }
 
 /// `util`.

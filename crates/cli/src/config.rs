@@ -6,6 +6,7 @@ use sotto_client::api::ErrorKind;
 
 use crate::args::profile_name;
 use crate::failure::Failure;
+use crate::nearest::nearest;
 use crate::output::Colour;
 
 /// What the file may say.
@@ -15,9 +16,26 @@ pub(crate) struct Config {
     pub(crate) profile: Option<String>,
     /// Colours where nothing is said.
     pub(crate) color: Option<Colour>,
+    /// How a new message is noticed.
+    pub(crate) notices: Notices,
 }
 
-const KEYS: [&str; 2] = ["profile", "color"];
+/// How a message that arrives outside of the open chat is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Notices {
+    /// The terminal's bell.
+    pub(crate) bell: bool,
+    /// A notice of the desktop, by the escape sequence OSC 9.
+    pub(crate) osc9: bool,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self { bell: true, osc9: false }
+    }
+}
+
+const KEYS: [&str; 4] = ["profile", "color", "bell", "notify"];
 
 impl Config {
     /// Reads the user's file; without one, nothing is set.
@@ -48,9 +66,20 @@ impl Config {
                             wrong(path, "`color` is not one of \"auto\", \"always\", \"never\"")
                         })?);
                 }
+                "bell" => {
+                    config.notices.bell =
+                        value.as_bool().ok_or_else(|| wrong(path, "`bell` is not true or false"))?;
+                }
+                "notify" => {
+                    config.notices.osc9 = match value.as_str() {
+                        Some("none") => false,
+                        Some("osc9") => true,
+                        _ => return Err(wrong(path, "`notify` is not one of \"none\", \"osc9\"")),
+                    };
+                }
                 other => {
                     let failure = wrong(path, &format!("the key `{other}` is not known"));
-                    return Err(match nearest(other) {
+                    return Err(match nearest(other, &KEYS) {
                         Some(known) => failure.hint(format!("write `{known}`")),
                         None => failure.hint(format!("the keys are: {}", KEYS.join(", "))),
                     });
@@ -70,29 +99,6 @@ fn path() -> Option<PathBuf> {
     Some(etcetera::choose_base_strategy().ok()?.config_dir().join("sotto/config.toml"))
 }
 
-/// The known key that differs from `typed` in at most two letters.
-fn nearest(typed: &str) -> Option<&'static str> {
-    KEYS.into_iter().map(|key| (distance(typed, key), key)).filter(|(d, _)| *d <= 2).min().map(|(_, key)| key)
-}
-
-/// Levenshtein's.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut left = i + 1;
-        let mut diagonal = i;
-        for (above, y) in row.iter_mut().skip(1).zip(b.chars()) {
-            let next = (diagonal + usize::from(x != y)).min(left + 1).min(*above + 1);
-            diagonal = std::mem::replace(above, next);
-            left = next;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -105,8 +111,12 @@ mod tests {
     #[test]
     fn what_it_may_say_is_read() {
         assert_eq!(
-            parse("profile = \"work\"\ncolor = \"never\"\n").unwrap(),
-            Config { profile: Some("work".into()), color: Some(Colour::Never) }
+            parse("profile = \"work\"\ncolor = \"never\"\nbell = false\nnotify = \"osc9\"\n").unwrap(),
+            Config {
+                profile: Some("work".into()),
+                color: Some(Colour::Never),
+                notices: Notices { bell: false, osc9: true }
+            }
         );
         assert_eq!(parse("").unwrap(), Config::default());
     }
@@ -116,17 +126,17 @@ mod tests {
         let unknown = parse("profil = \"x\"").unwrap_err();
         assert_eq!((unknown.code, unknown.hint.as_deref()), (11, Some("write `profile`")));
         let far = parse("password = \"x\"").unwrap_err();
-        assert_eq!(far.hint.as_deref(), Some("the keys are: profile, color"));
-        for bad in ["profile = 1", "profile = \"../x\"", "color = \"blue\"", "color = 3", "= ="] {
+        assert_eq!(far.hint.as_deref(), Some("the keys are: profile, color, bell, notify"));
+        for bad in [
+            "profile = 1",
+            "profile = \"../x\"",
+            "color = \"blue\"",
+            "color = 3",
+            "bell = 1",
+            "notify = \"mail\"",
+            "= =",
+        ] {
             assert_eq!(parse(bad).unwrap_err().code, 11, "{bad}");
         }
-    }
-
-    #[test]
-    fn distance_counts_letters_put_in_left_out_or_changed() {
-        assert_eq!(distance("colour", "color"), 1);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", "abc"), 0);
     }
 }

@@ -16,6 +16,7 @@ use crate::output::Output;
 pub(crate) fn install(folder: PathBuf, json: bool) {
     std::panic::set_hook(Box::new(move |info| {
         let text = report(info, &Backtrace::force_capture());
+        crate::command::chat::restore();
         let failure = Failure::new(ErrorKind::Bug, "this is a bug in sotto");
         let failure = match save(&folder, &text).or_else(|_| save(&std::env::temp_dir(), &text)) {
             Ok(path) => failure.hint(format!("please report it with the file {}", path.display())),

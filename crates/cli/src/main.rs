@@ -1,6 +1,7 @@
 //! `sotto`: the terminal client. Commands in, text or JSON out, and an exit code that scripts can rely on; everything
 //! about keys, messages and the server is in the client library.
 
+mod alarm;
 mod args;
 mod command;
 mod config;
@@ -8,6 +9,7 @@ mod crash;
 mod failure;
 mod input;
 mod log;
+mod nearest;
 mod output;
 mod place;
 mod recipient;
@@ -33,7 +35,7 @@ use sotto_client::api::ErrorKind;
 
 use crate::args::{Cli, Command, Global};
 use crate::command::Context;
-use crate::config::Config;
+use crate::config::{Config, Notices};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output::{Colour, Output};
@@ -113,7 +115,7 @@ fn execute(cli: Cli, out: &mut Output) -> Result<(), Failure> {
                 Command::Version => command::version::run(out),
                 Command::Util { action } => command::util::run(&action, out),
                 Command::Demo => command::demo::run(out).await,
-                other => command::run(other, context(&global, place?)?, out).await,
+                other => command::run(other, context(&global, place?, config.notices)?, out).await,
             }
         };
         let result = tokio::select! {
@@ -130,10 +132,10 @@ fn execute(cli: Cli, out: &mut Output) -> Result<(), Failure> {
     result
 }
 
-fn context(global: &Global, place: Place) -> Result<Context, Failure> {
+fn context(global: &Global, place: Place, notices: Notices) -> Result<Context, Failure> {
     let stdin = io::stdin().as_fd().try_clone_to_owned();
     let stdin = stdin.map_err(|error| Failure::io("stdin cannot be used", &error))?;
     let mut stdin = Input::new(File::from(stdin));
     let secrets = Secrets::new(global.no_input, global.password_stdin, &mut stdin)?;
-    Ok(Context { place, secrets, stdin: Some(stdin) })
+    Ok(Context { place, secrets, stdin: Some(stdin), notices })
 }

@@ -105,6 +105,11 @@ impl Output {
         self.remarks.json
     }
 
+    /// Whether what goes to stdout has colours.
+    pub(crate) fn colour(&self) -> bool {
+        self.stdout_colour
+    }
+
     /// The way to stderr.
     pub(crate) fn remarks(&self) -> Remarks {
         self.remarks
@@ -195,6 +200,17 @@ impl Remarks {
         self.remark(&Record::Warning { message: message.to_owned() }, "warning: ", Tone::Bad, message);
     }
 
+    /// What has to be typed on another device; said in any case, for nothing goes on without it.
+    pub(crate) fn device_code(self, code: &str) {
+        if self.json {
+            return say(&format!("{}\n", Record::DeviceCode { code: code.to_owned() }.to_json()));
+        }
+        let mut lines = Lines { text: String::new(), colour: self.colour };
+        lines.line("This machine waits to be added to the account. On a device of yours that has it, type");
+        lines.toned(Tone::Good, &format!("    sotto device approve {code}"));
+        say(&lines.text);
+    }
+
     fn remark(self, record: &Record, label: &str, tone: Tone, message: &str) {
         let text = if self.json {
             format!("{}\n", record.to_json())
@@ -238,10 +254,15 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Without colours, for what is not printed through [`Output`].
+    /// For what is not printed through [`Output`].
+    pub(crate) fn new(colour: bool) -> Self {
+        Self { text: String::new(), colour }
+    }
+
+    /// Without colours.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
-        Self { text: String::new(), colour: false }
+        Self::new(false)
     }
 
     /// One line.
@@ -300,7 +321,6 @@ impl Lines {
     }
 
     /// What was made.
-    #[cfg(test)]
     pub(crate) fn into_text(self) -> String {
         self.text
     }

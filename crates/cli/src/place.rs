@@ -47,3 +47,9 @@ impl Place {
         self.root.join(&self.profile)
     }
 }
+
+/// What this machine calls itself: the first name of a new device. Only the account's own devices are told, sealed.
+pub(crate) fn device_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}

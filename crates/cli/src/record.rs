@@ -3,7 +3,8 @@
 
 use serde::Serialize;
 use sotto_client::api::{
-    Contact, Fate, Finding, MessageFate, OutboxEntry, Row, RowBody, Safety, Trust, User, Whoami,
+    Contact, Device, DeviceStanding, Fate, Finding, MessageFate, OutboxEntry, Row, RowBody, Safety, Trust,
+    User, Whoami,
 };
 use zeroize::Zeroizing;
 
@@ -39,6 +40,33 @@ pub(crate) enum Record {
         trust: &'static str,
         messages: u64,
         impostors: u64,
+        blocked: bool,
+    },
+    Blocked {
+        name: String,
+        blocked: bool,
+    },
+    Device {
+        id: String,
+        name: String,
+        created_at: String,
+        this: bool,
+        standing: &'static str,
+    },
+    Renamed {
+        id: String,
+        name: String,
+    },
+    TurnedAway {
+        id: String,
+    },
+    PasswordChanged,
+    ResetRefused,
+    DeviceCode {
+        code: String,
+    },
+    ResetWaits {
+        due_at: String,
     },
     Outbox {
         id: String,
@@ -250,6 +278,23 @@ impl From<&Contact> for Record {
             trust: contact.trust.as_str(),
             messages: contact.rows,
             impostors: contact.impostors,
+            blocked: contact.blocked,
+        }
+    }
+}
+
+impl From<&Device> for Record {
+    fn from(device: &Device) -> Self {
+        Self::Device {
+            id: device.device.clone(),
+            name: device.name.clone(),
+            created_at: rfc3339(device.created_ms),
+            this: device.this,
+            standing: match device.standing {
+                DeviceStanding::Listed => "listed",
+                DeviceStanding::Waiting => "waiting",
+                DeviceStanding::Removed => "removed",
+            },
         }
     }
 }

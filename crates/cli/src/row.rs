@@ -22,7 +22,8 @@ fn show(row: &Row, lines: &mut Lines) {
     }
 }
 
-fn who(row: &Row) -> String {
+/// Whose message it is, and how sure that is.
+pub(crate) fn who(row: &Row) -> String {
     if row.outgoing {
         return if row.conversation == row.from {
             "me".to_owned()

@@ -37,6 +37,8 @@ const SERVER: Field = ("server", Type::Text, true, "sotto://HOST:PORT/FINGERPRIN
 const PHRASE: Field = ("recovery_phrase", Type::Text, true, "24 words; whoever has them has the account");
 const MESSAGE: Field = ("message", Type::Text, true, "in words");
 const OK: Field = ("ok", Type::Flag, true, "whether it is well");
+const BLOCKED: Field = ("blocked", Type::Flag, true, "whether what they send is refused");
+const DEVICE_ID: Field = ("id", Type::Text, true, "the device's id: 26 lower-case base32 characters");
 const WHAT: Field = ("what", Type::Text, true, "what was looked at");
 
 const OBJECTS: &[Object] = &[
@@ -101,8 +103,35 @@ const OBJECTS: &[Object] = &[
                 true,
                 "envelopes under this name with another key; attributed to nobody",
             ),
+            BLOCKED,
         ],
     ),
+    ("blocked", "somebody was blocked, or no longer is", &[("name", Type::Text, true, "the name"), BLOCKED]),
+    (
+        "device",
+        "a device of the account",
+        &[
+            DEVICE_ID,
+            ("name", Type::Text, true, "the name it was given; empty if none"),
+            ("created_at", Type::Time, true, "when it was made; of a waiting one, when it asked"),
+            ("this", Type::Flag, true, "whether it is this one"),
+            ("standing", Type::Text, true, "listed, waiting or removed"),
+        ],
+    ),
+    ("renamed", "a device has another name", &[DEVICE_ID, ("name", Type::Text, true, "the new name")]),
+    ("turned_away", "a waiting device was turned away", &[DEVICE_ID]),
+    ("password_changed", "the account has another password", &[]),
+    (
+        "reset_waits",
+        "a new identity of the account takes effect later, unless a device refuses it",
+        &[("due_at", Type::Time, true, "when the same command finishes it")],
+    ),
+    (
+        "device_code",
+        "on stderr: this machine waits for another device, where the code has to be typed",
+        &[("code", Type::Text, true, "16 base32 characters in groups")],
+    ),
+    ("reset_refused", "a reset of the account was refused", &[]),
     (
         "outbox",
         "a message that waits",
@@ -275,7 +304,15 @@ mod tests {
                 connected: Some(true),
             }),
             Record::User { name: text(), presence: text(), with: vec![text()] },
-            Record::Contact { name: text(), trust: "pinned", messages: 1, impostors: 0 },
+            Record::Contact { name: text(), trust: "pinned", messages: 1, impostors: 0, blocked: false },
+            Record::Blocked { name: text(), blocked: true },
+            Record::Device { id: text(), name: text(), created_at: time(), this: true, standing: "listed" },
+            Record::Renamed { id: text(), name: text() },
+            Record::TurnedAway { id: text() },
+            Record::PasswordChanged,
+            Record::ResetRefused,
+            Record::DeviceCode { code: text() },
+            Record::ResetWaits { due_at: time() },
             Record::Outbox {
                 id: text(),
                 to: text(),
@@ -378,9 +415,17 @@ mod tests {
             Record::Notice { .. } => 17,
             Record::Error { .. } => 18,
             Record::End => 19,
+            Record::Blocked { .. } => 20,
+            Record::Device { .. } => 21,
+            Record::Renamed { .. } => 22,
+            Record::TurnedAway { .. } => 23,
+            Record::PasswordChanged => 24,
+            Record::ResetRefused => 25,
+            Record::DeviceCode { .. } => 27,
+            Record::ResetWaits { .. } => 26,
         };
         let seen: BTreeSet<i32> = full().iter().map(number).collect();
-        assert_eq!(seen, (0..20).collect());
+        assert_eq!(seen, (0..28).collect());
     }
 
     #[test]

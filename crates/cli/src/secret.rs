@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::input::Input;
+use crate::output::Remarks;
 
 /// Bytes of a password: far above any that is typed, and a bound for what is read from a pipe.
 const MAX_PASSWORD: usize = 1024;
@@ -20,6 +21,7 @@ const MAX_PHRASE: usize = 2048;
 
 const PASSWORD_FILE: &str = "SOTTO_PASSWORD_FILE";
 const PASSWORD_COMMAND: &str = "SOTTO_PASSWORD_COMMAND";
+const NEW_PASSWORD_FILE: &str = "SOTTO_NEW_PASSWORD_FILE";
 const RECOVERY_FILE: &str = "SOTTO_RECOVERY_FILE";
 
 /// How often a password is asked for at a prompt.
@@ -34,6 +36,7 @@ pub(crate) enum Ask {
 /// What may be asked, and what was given already.
 pub(crate) struct Secrets {
     no_input: bool,
+    password_stdin: bool,
     from_stdin: Option<Zeroizing<String>>,
 }
 
@@ -59,12 +62,70 @@ impl Secrets {
         } else {
             None
         };
-        Ok(Self { no_input, from_stdin })
+        Ok(Self { no_input, password_stdin, from_stdin })
     }
 
     /// Whether questions may be asked.
     pub(crate) fn may_ask(&self) -> bool {
         !self.no_input
+    }
+
+    /// Whether a password is asked of a person: then it can be asked again.
+    pub(crate) fn asks_for_password(&self) -> bool {
+        let given = |variable| std::env::var_os(variable).is_some();
+        self.may_ask() && !self.password_stdin && !given(PASSWORD_FILE) && !given(PASSWORD_COMMAND)
+    }
+
+    /// A new password; a person is asked until both times are the same.
+    pub(crate) async fn new_password(&mut self, remarks: Remarks) -> Result<Zeroizing<String>, Failure> {
+        loop {
+            match self.password(Ask::Twice).await {
+                Err(failure) if failure.kind == "invalid" && self.asks_for_password() => {
+                    remarks.warning(&failure.message);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The password that takes the place of the one until now: the second line of stdin, a file, or a prompt.
+    pub(crate) async fn next_password<R: io::Read>(
+        &self,
+        stdin: &mut Input<R>,
+    ) -> Result<Zeroizing<String>, Failure> {
+        if self.password_stdin {
+            let line = stdin
+                .secret_line(MAX_PASSWORD)
+                .map_err(|error| unreadable("the new password on stdin cannot be read", &error))?
+                .ok_or_else(|| no_password("there is no second line with the new password on stdin"))?;
+            return password(&line);
+        }
+        if let Some(path) = std::env::var_os(NEW_PASSWORD_FILE) {
+            return password(&first_line_of(Path::new(&path), MAX_PASSWORD, NEW_PASSWORD_FILE)?);
+        }
+        if self.no_input {
+            return Err(Failure::new(
+                ErrorKind::LoginNeeded,
+                "a new password is needed, and --no-input forbids to ask for it",
+            )
+            .hint(format!("use the second line of --password-stdin, or {NEW_PASSWORD_FILE}")));
+        }
+        let first = prompt_hidden("New password: ").await?;
+        if *prompt_hidden("New password again: ").await? != *first {
+            return Err(Failure::new(ErrorKind::Invalid, "the two passwords differ; nothing was changed"));
+        }
+        password(first.as_bytes())
+    }
+
+    /// The recovery phrase, or none where a person rather lets another device approve.
+    pub(crate) async fn recovery_phrase_or_none(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        if std::env::var_os(RECOVERY_FILE).is_some() || self.no_input {
+            return self.recovery_phrase().await.map(Some);
+        }
+        let question =
+            "Recovery phrase (24 words), or Enter to let another device of yours approve this one: ";
+        let text = prompt_shown(question).await?;
+        if text.trim().is_empty() { Ok(None) } else { phrase(&text).map(Some) }
     }
 
     /// The password, in Unicode normal form C.
@@ -101,18 +162,28 @@ impl Secrets {
         } else {
             prompt_shown("Recovery phrase (24 words): ").await?
         };
-        let mut phrase = Zeroizing::new(String::with_capacity(text.len()));
-        for word in text.split_whitespace() {
-            if !phrase.is_empty() {
-                phrase.push(' ');
-            }
-            phrase.push_str(word);
-        }
-        if phrase.is_empty() {
-            return Err(Failure::new(ErrorKind::Invalid, "the recovery phrase can't be empty"));
-        }
-        Ok(phrase)
+        phrase(&text)
     }
+}
+
+/// Words with one blank between.
+fn phrase(text: &str) -> Result<Zeroizing<String>, Failure> {
+    let mut phrase = Zeroizing::new(String::with_capacity(text.len()));
+    for word in text.split_whitespace() {
+        if !phrase.is_empty() {
+            phrase.push(' ');
+        }
+        phrase.push_str(word);
+    }
+    if phrase.is_empty() {
+        return Err(Failure::new(ErrorKind::Invalid, "the recovery phrase can't be empty"));
+    }
+    Ok(phrase)
+}
+
+/// A question with an answer that may be seen; without the blanks around it.
+pub(crate) async fn ask_shown(question: &str) -> Result<String, Failure> {
+    Ok(prompt_shown(question).await?.trim().to_owned())
 }
 
 /// A question that is answered with `yes` or anything else. Blocks.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sotto_client::api::{ClientError, Command, Connection, ErrorKind, Event, Reply};
 use sotto_client::driver::{Client, ClientOptions, Events, Notice, Profile, State};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::command::Context;
 use crate::failure::Failure;
@@ -63,8 +64,31 @@ impl Session {
             let password = context.secrets.password(Ask::Once).await?;
             Client::open_or_attach(&dir, options, || Ok(password)).await?
         };
+        Ok(Self::of(client))
+    }
+
+    /// A client that is open already.
+    pub(crate) fn of(client: Client) -> Self {
         let events = client.events();
-        Ok(Self { client, events })
+        Self { client, events }
+    }
+
+    /// Opens the profile with a password that the command needs for itself too, and waits for the connection.
+    pub(crate) async fn connected_by(
+        context: &Context,
+        password: &Zeroizing<String>,
+    ) -> Result<Self, Failure> {
+        let dir = context.place.dir();
+        must_exist(&dir)?;
+        let open = Client::open_or_attach(&dir, ClientOptions::default(), || Ok(password.clone()));
+        let session = Self::of(open.await?);
+        match session.client.wait_online().await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                session.close().await;
+                Err(error.into())
+            }
+        }
     }
 
     /// Opens the profile for a command that needs no connection, and makes none.
@@ -87,6 +111,11 @@ impl Session {
     /// Waits until the first attempt to connect has ended, well or not.
     pub(crate) async fn settled(&self) -> Result<(), ClientError> {
         self.client.wait_online().await
+    }
+
+    /// Waits until everything that waited in the mailbox is here; fails at the first attempt to connect that does.
+    pub(crate) async fn drained(&self) -> Result<(), Failure> {
+        Ok(self.client.wait_drained().await?)
     }
 
     /// Asks, and waits for the answer.
@@ -122,6 +151,11 @@ impl Session {
             Answer::Waiting(_) => None,
         };
         waiting.into_iter().filter_map(here).collect()
+    }
+
+    /// Both sides of it, for a face that asks while it listens.
+    pub(crate) fn parts(&mut self) -> (&Client, &mut Events) {
+        (&self.client, &mut self.events)
     }
 
     /// How things stand now.

@@ -41,6 +41,7 @@ pub(crate) fn watch() -> Result<Interrupted, Failure> {
         next().await;
         sender.send_replace(true);
         let _ = tokio::time::timeout(PATIENCE, next()).await;
+        crate::command::chat::restore();
         std::process::exit(i32::from(ErrorKind::Interrupted.exit_code()));
     });
     Ok(Interrupted(receiver))

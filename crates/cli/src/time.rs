@@ -14,6 +14,11 @@ pub(crate) fn local_minute(unix_ms: u64) -> String {
     timestamp(unix_ms).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
+/// Local time of the day, for people who know which day it is.
+pub(crate) fn local_clock(unix_ms: u64) -> String {
+    timestamp(unix_ms).to_zoned(TimeZone::system()).strftime("%H:%M").to_string()
+}
+
 fn timestamp(unix_ms: u64) -> Timestamp {
     i64::try_from(unix_ms)
         .ok()

@@ -42,9 +42,7 @@ impl Questions for AtTerminal {
     }
 
     fn waiting(&self, code: &str) {
-        self.remarks.notice(&format!(
-            "this machine waits to be added to the account; on a device that holds its key: sotto device approve {code}"
-        ));
+        self.remarks.device_code(code);
     }
 }
 

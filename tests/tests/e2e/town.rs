@@ -48,6 +48,11 @@ impl Town {
         Ok(fs::rename(new, self.path("orders"))?)
     }
 
+    /// The folder of all of this test.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A folder of this test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

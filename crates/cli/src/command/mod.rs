@@ -1,11 +1,14 @@
 //! The commands, one a file.
 
+pub(crate) mod chat;
 pub(crate) mod contact;
 pub(crate) mod demo;
+pub(crate) mod device;
 pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod login;
 pub(crate) mod outbox;
+pub(crate) mod password;
 pub(crate) mod recovery;
 pub(crate) mod recv;
 pub(crate) mod register;
@@ -21,6 +24,7 @@ use std::fs::File;
 use sotto_client::api::ErrorKind;
 
 use crate::args::Command;
+use crate::config::Notices;
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output::Output;
@@ -36,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) secrets: Secrets,
     /// What is left of stdin once the password was taken.
     pub(crate) stdin: Option<Input<File>>,
+    /// How a new message is noticed.
+    pub(crate) notices: Notices,
 }
 
 impl Context {
@@ -48,8 +54,13 @@ impl Context {
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command, context: Context, out: &mut Output) -> Result<(), Failure> {
     match command {
-        Command::Register { server, user } => register::run(&server, &user, context, out).await,
-        Command::Login { server, user } => login::run(&server, &user, context, out).await,
+        Command::Chat(args) => chat::run(args, context, out).await,
+        Command::Register { server, user, invite } => {
+            register::run(&server, &user, invite, context, out).await
+        }
+        Command::Login { server, user, reset } => login::run(&server, &user, reset, context, out).await,
+        Command::Device { action } => device::run(action, context, out).await,
+        Command::Password { action } => password::run(&action, context, out).await,
         Command::Whoami => whoami::run(context, out).await,
         Command::Send(args) => send::run(args, context, out).await,
         Command::Recv(args) => recv::run(args, context, out).await,

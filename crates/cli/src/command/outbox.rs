@@ -1,12 +1,12 @@
 //! `sotto outbox`.
 
-use sotto_client::api::{Command, Reply};
+use sotto_client::api::{Command, OutboxEntry, Reply};
 use sotto_proto::MessageId;
 
 use super::Context;
 use crate::args::Outbox;
 use crate::failure::Failure;
-use crate::output::{Output, Printed};
+use crate::output::{Lines, Output, Printed};
 use crate::record::Record;
 use crate::session::{Session, unexpected};
 use crate::time::local_minute;
@@ -28,16 +28,19 @@ async fn list(session: &Session, out: &mut Output) -> Result<(), Failure> {
         out.people(|lines| lines.line("Nothing waits."))?;
     }
     for entry in &entries {
-        let printed = out.record(&Record::from(entry), |lines| {
-            let reason = entry.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            let head = format!("{}  {}  to {}: ", entry.message, local_minute(entry.created_ms), entry.to);
-            lines.message(&head, &entry.text, &format!("[{}{reason}]", entry.fate.as_str()));
-        })?;
+        let printed = out.record(&Record::from(entry), |lines| show(entry, lines))?;
         if printed == Printed::ReaderGone {
             break;
         }
     }
     Ok(())
+}
+
+/// One that waits, and why.
+pub(super) fn show(entry: &OutboxEntry, lines: &mut Lines) {
+    let reason = entry.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let head = format!("{}  {}  to {}: ", entry.message, local_minute(entry.created_ms), entry.to);
+    lines.message(&head, &entry.text, &format!("[{}{reason}]", entry.fate.as_str()));
 }
 
 async fn drop(id: MessageId, session: &Session, out: &mut Output) -> Result<(), Failure> {

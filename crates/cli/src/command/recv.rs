@@ -5,6 +5,7 @@ use sotto_proto::MessageId;
 use tokio::time::Instant;
 
 use super::Context;
+use crate::alarm;
 use crate::args::Recv;
 use crate::failure::Failure;
 use crate::output::{Output, Printed};
@@ -73,7 +74,6 @@ async fn receive(
             return Err(error.clone().into());
         }
         match session.heard(until).await? {
-            Heard::Event(Event::Warning(warning)) => out.warning(&warning),
             Heard::Event(Event::Stopped(error)) => {
                 // The store still has what came before.
                 printer.print_new(session, out).await?;
@@ -83,8 +83,12 @@ async fn receive(
                 out.notice(&format!("not connected: {}; trying again", error.message));
             }
             Heard::Event(Event::Connection(Connection::Online)) if follow => out.notice("connected"),
-            Heard::Event(Event::Row(_) | Event::Drained | Event::Connection(_) | Event::Fate(_))
-            | Heard::Lagged => {}
+            Heard::Event(event) => {
+                if let Some(words) = alarm::words(&event) {
+                    out.warning(&words);
+                }
+            }
+            Heard::Lagged => {}
         }
     }
 }

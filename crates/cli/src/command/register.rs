@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use sotto_client::api::ErrorKind;
-use sotto_client::setup::{self, RegisterOptions};
+use sotto_client::setup::{self, RecoveryPhrase, RegisterOptions, Registered};
 use sotto_proto::Address;
 
 use super::Context;
 use crate::failure::Failure;
 use crate::output::{Output, Printed, Tone};
+use crate::place::device_name;
 use crate::recipient::username;
 use crate::record::{Phrase, Record};
 use crate::secret::Ask;
@@ -18,6 +19,7 @@ use crate::trust_question::AtTerminal;
 pub(crate) async fn run(
     server: &str,
     user: &str,
+    invite: Option<String>,
     mut context: Context,
     out: &mut Output,
 ) -> Result<(), Failure> {
@@ -27,11 +29,25 @@ pub(crate) async fn run(
         server: address(server)?,
         username: user.to_string(),
         password: context.secrets.password(Ask::Twice).await?,
-        invite: None,
-        name: String::new(),
+        invite,
+        name: device_name(),
     };
     let questions = Arc::new(AtTerminal { remarks: out.remarks(), may_ask: context.secrets.may_ask() });
+    create(options, questions, out).await.map(|_| ())
+}
+
+/// Makes the account and prints its phrase, which is handed back too.
+pub(super) async fn create(
+    options: RegisterOptions,
+    questions: Arc<AtTerminal>,
+    out: &mut Output,
+) -> Result<RecoveryPhrase, Failure> {
     let registered = setup::register(options, questions).await?;
+    show(registered, out)
+}
+
+/// Prints a new account, or a new identity of one, with its phrase.
+pub(super) fn show(registered: Registered, out: &mut Output) -> Result<RecoveryPhrase, Failure> {
     let phrase = Phrase::new(registered.recovery_phrase.expose());
     let record = Record::Registered {
         username: registered.username.to_string(),
@@ -54,7 +70,7 @@ pub(crate) async fn run(
             "the keys are not on the server yet ({error}); the next command brings them there"
         ));
     }
-    Ok(())
+    Ok(registered.recovery_phrase)
 }
 
 /// Reads a server's address.

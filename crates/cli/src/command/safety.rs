@@ -79,7 +79,8 @@ pub(crate) async fn trust(
     Ok(())
 }
 
-fn show(safety: &Safety, lines: &mut Lines) {
+/// The number, and how sure it is.
+pub(super) fn show(safety: &Safety, lines: &mut Lines) {
     let tone = match safety.trust {
         Trust::Compared => Tone::Good,
         Trust::Changed => Tone::Bad,

@@ -30,7 +30,8 @@ pub(crate) async fn run(mut context: Context, out: &mut Output) -> Result<(), Fa
     Ok(())
 }
 
-fn presence(user: &User) -> String {
+/// Whether somebody is there, in words.
+pub(super) fn presence(user: &User) -> String {
     match (user.presence.as_str(), user.with.as_slice()) {
         ("available", _) => "Available".into(),
         ("offline", _) => "Offline".into(),

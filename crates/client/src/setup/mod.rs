@@ -2,6 +2,7 @@
 //! before the server is told, and running the same command again goes on with the same keys.
 
 mod begin;
+mod greet;
 mod login;
 mod register;
 mod reset;
@@ -10,7 +11,7 @@ mod waiting;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use sotto_crypto::{RecoveryPhrase, auth_key};
+use sotto_crypto::auth_key;
 use sotto_proto::{Address, ServerId, Username, frame::AuthKey};
 use zeroize::Zeroizing;
 
@@ -19,9 +20,11 @@ use crate::{
     driver::{Client, ClientOptions, OpenProfile, off_thread},
 };
 
+pub use greet::{Greeting, greet};
 pub use login::{check_password, login};
 pub use register::register;
 pub use reset::{Reset, reset};
+pub use sotto_crypto::RecoveryPhrase;
 
 /// For the keys of a new device to reach the server: a login and an upload, by a busy server.
 const PUBLISH: Duration = Duration::from_secs(20);

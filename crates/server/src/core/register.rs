@@ -35,6 +35,9 @@ impl Core {
         register: Register,
         found: &Found<'_>,
     ) -> Result<(), Refused> {
+        if register.list.is_empty() {
+            return self.ask_for_name(now_ms, ticket, &register, found);
+        }
         if self.config.registration == Registration::Closed {
             return Err((ErrorCode::REGISTRATION_CLOSED, "this server takes no new accounts".into()));
         }
@@ -51,10 +54,7 @@ impl Core {
         if says.number > (now_ms / 1000).saturating_add(MAX_AHEAD_S) {
             return Err((ErrorCode::BAD_KEYS, too_far_ahead().into()));
         }
-        let Some(peer) = self.peer(ticket.connection) else { return Ok(()) };
-        if let Err(wait_ms) = self.registrations.take(source(peer.ip()), 1, now_ms) {
-            let refused = (ErrorCode::RATE_LIMITED, "too many registrations from this address".into());
-            self.refuse_until(ticket, refused, Some(wait_ms));
+        if !self.may_register(now_ms, ticket) {
             return Ok(());
         }
         let registering =
@@ -71,6 +71,33 @@ impl Core {
         self.toil(Toil::Register { ticket, name, list, invite }, Job::HashPassword(auth_key))?;
         self.block(ticket.connection);
         Ok(())
+    }
+
+    /// Whether the name is taken: what a client has to know before it asks its user for the password of an account, or for
+    /// a new one twice. It tells no more than a registration does, and is limited with them.
+    fn ask_for_name(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        register: &Register,
+        found: &Found<'_>,
+    ) -> Result<(), Refused> {
+        let name = parse_name(&register.username)?;
+        if !self.may_register(now_ms, ticket) {
+            return Ok(());
+        }
+        if found.find(&mut self.known, &AccountRef::Name(name.clone())).is_some() {
+            return Err(name_taken(&name));
+        }
+        Err((ErrorCode::BAD_KEYS, "the name is free; a registration needs a device list".into()))
+    }
+
+    fn may_register(&mut self, now_ms: u64, ticket: Ticket) -> bool {
+        let Some(peer) = self.peer(ticket.connection) else { return false };
+        let Err(wait_ms) = self.registrations.take(source(peer.ip()), 1, now_ms) else { return true };
+        let refused = (ErrorCode::RATE_LIMITED, "too many registrations from this address".into());
+        self.refuse_until(ticket, refused, Some(wait_ms));
+        false
     }
 
     /// Looks the invite up before anything is hashed. A wrong one counts for its address as a wrong password does.
@@ -155,9 +182,7 @@ impl Core {
             CreateOutcome::Created => {
                 return self.answer(ticket, &ServerFrame::Done, format!("registered [ {name} ]"));
             }
-            CreateOutcome::NameTaken => {
-                (ErrorCode::NAME_TAKEN, format!("the name {name} belongs to somebody").into())
-            }
+            CreateOutcome::NameTaken => name_taken(name),
             CreateOutcome::LooksLike(other) => (
                 ErrorCode::NAME_LOOKS_ALIKE,
                 format!("the name {name} looks like {other}, which belongs to somebody").into(),
@@ -169,6 +194,10 @@ impl Core {
         };
         self.refuse(ticket, refused);
     }
+}
+
+fn name_taken(name: &Username) -> Refused {
+    (ErrorCode::NAME_TAKEN, format!("the name {name} belongs to somebody").into())
 }
 
 fn not_invited() -> Refused {

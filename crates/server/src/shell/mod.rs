@@ -36,7 +36,11 @@ use tracing::{error, info, warn};
 pub(crate) use console::show;
 pub(crate) use driver::{Ended, Message};
 
-use crate::{config::Config, core::Core, tap::Tap};
+use crate::{
+    config::Config,
+    core::Core,
+    tap::{Tap, Untapped},
+};
 use admin::Desk;
 use budget::Budget;
 use driver::Driver;
@@ -121,7 +125,7 @@ pub(crate) fn orders(
     let (sender, messages) = mpsc::channel(MESSAGES);
     let (failing, failures) = mpsc::unbounded_channel();
     store.on_failure(move |failure| drop(failing.send(failure)));
-    let driver = Driver::new(core, store, failures, config.hashing_memory, messages);
+    let driver = Driver::new(core, Box::new(Untapped), store, failures, config.hashing_memory, messages);
     Ok((sender, tokio::spawn(driver.run())))
 }
 

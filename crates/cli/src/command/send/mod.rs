@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use self::watch::{End, Watch};
 use super::Context;
+use crate::alarm;
 use crate::args::Send;
 use crate::failure::Failure;
 use crate::input::{self, Input, Line};
@@ -182,12 +183,15 @@ async fn queue(
 fn noted(event: Event, watch: &mut Watch, out: &mut Output) -> Result<Option<End>, Failure> {
     match event {
         Event::Fate(fate) => watch.fate(&fate, out)?,
-        Event::Warning(warning) => out.warning(&warning),
         Event::Stopped(error) => return Err(error.into()),
         Event::Connection(Connection::Offline { error, .. }) if watch.any_waiting() => {
             return Ok(Some(End::Offline(error)));
         }
-        Event::Connection(_) | Event::Drained | Event::Row(_) => {}
+        event => {
+            if let Some(words) = alarm::words(&event) {
+                out.warning(&words);
+            }
+        }
     }
     Ok(None)
 }

@@ -86,6 +86,24 @@ fn an_account_that_was_lost_is_registered_with_the_devices_it_has_by_now() {
 }
 
 #[test]
+fn an_empty_list_asks_only_whether_the_name_is_taken_and_counts_as_a_registration() {
+    let config = CoreConfig { register_burst: 4, ..CoreConfig::default() };
+    let mut bench = Bench::with(config, StoreConfig::default());
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    let id = bench.greet();
+    let ask = |name: &str| {
+        let ClientFrame::Register(register) = User::new("dave", 4).register() else { panic!() };
+        ClientFrame::Register(Register { username: name.to_owned(), list: Vec::new().into(), ..register })
+    };
+    assert_eq!(bench.refused(id, ask("alice")).code, ErrorCode::NAME_TAKEN);
+    assert_eq!(bench.refused(id, ask("bob")).code, ErrorCode::BAD_KEYS);
+    assert_eq!(bench.refused(id, ask("")).code, ErrorCode::BAD_NAME);
+    assert_eq!(bench.refused(id, ask("bob")).code, ErrorCode::BAD_KEYS);
+    assert_eq!(bench.refused(id, ask("alice")).code, ErrorCode::RATE_LIMITED);
+}
+
+#[test]
 fn a_closed_server_takes_no_new_accounts() {
     let config =
         CoreConfig { registration: sotto_proto::frame::Registration::Closed, ..CoreConfig::default() };

@@ -1,0 +1,315 @@
+//! Where lines come from and texts go: a terminal with a line editor, or two pipes.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+
+use sotto_proto::content::MAX_TEXT;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::editor::{Edit, Editor};
+use super::keys::{Decoder, Key};
+use super::tty::{self, Tty};
+use super::view::{Style, View};
+use crate::failure::Failure;
+use crate::input::{self, Input, Line};
+use crate::output::Printed;
+use crate::untrusted::Sanitised;
+
+/// Lines of a pipe read ahead.
+const READ_AHEAD: usize = 16;
+/// Bytes of a terminal read at once.
+const KEYS: usize = 4096;
+
+/// What came in.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::command::chat) enum Heard {
+    /// A line, and the context in which its first key was pressed.
+    Line { text: String, begun: u64 },
+    /// A line that is no message, and why.
+    Bad(String),
+    /// There will be no more.
+    End,
+    /// Ctrl-C on an empty line.
+    Interrupted,
+}
+
+/// Both sides of a conversation with a person.
+pub(in crate::command::chat) struct Console {
+    side: Side,
+    reader_gone: bool,
+}
+
+enum Side {
+    Terminal(Box<Terminal>),
+    Pipe(mpsc::Receiver<Result<String, String>>),
+}
+
+struct Terminal {
+    tty: Tty,
+    decoder: Decoder,
+    keys: VecDeque<Key>,
+    editor: Editor,
+    view: View,
+    /// The context in which the line was begun.
+    begun: Option<u64>,
+    /// Whether the prompt is to stand there.
+    prompting: bool,
+    resized: Signal,
+    continued: Signal,
+    ended: bool,
+}
+
+impl Console {
+    /// Takes the terminal, if stdin and stdout are one.
+    pub(in crate::command::chat) fn open(
+        stdin: Input<File>,
+        prompt: &str,
+        plain: bool,
+        commands: Vec<&'static str>,
+    ) -> Result<Self, Failure> {
+        let side = if io::stdin().is_terminal() && io::stdout().is_terminal() {
+            let failed = |error: io::Error| Failure::io("the terminal cannot be used", &error);
+            let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
+            let style = if plain || dumb { Style::Append } else { Style::Cursor };
+            let tty = Tty::open(!dumb).map_err(failed)?;
+            let view = View::new(style, prompt, tty.size());
+            Side::Terminal(Box::new(Terminal {
+                tty,
+                decoder: Decoder::default(),
+                keys: VecDeque::new(),
+                editor: Editor::new(commands, style == Style::Append),
+                view,
+                begun: None,
+                prompting: false,
+                resized: signal(SignalKind::window_change()).map_err(failed)?,
+                continued: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))
+                    .map_err(failed)?,
+                ended: false,
+            }))
+        } else {
+            Side::Pipe(read_lines(stdin))
+        };
+        Ok(Self { side, reader_gone: false })
+    }
+
+    /// Whether lines come from a pipe.
+    pub(in crate::command::chat) fn is_pipe(&self) -> bool {
+        matches!(self.side, Side::Pipe(_))
+    }
+
+    /// Names that can be completed.
+    pub(in crate::command::chat) fn set_names(&mut self, names: Vec<String>) {
+        if let Side::Terminal(terminal) = &mut self.side {
+            terminal.editor.set_names(names);
+        }
+    }
+
+    /// Shows the prompt from now on.
+    pub(in crate::command::chat) fn prompt(&mut self) -> Result<(), Failure> {
+        let Side::Terminal(terminal) = &mut self.side else { return Ok(()) };
+        if terminal.prompting {
+            return Ok(());
+        }
+        terminal.prompting = true;
+        let written = terminal.view.draw(terminal.editor.text(), terminal.editor.cursor());
+        self.write(&written).map(|_| ())
+    }
+
+    /// Prints whole lines above the prompt.
+    pub(in crate::command::chat) fn print(&mut self, lines: &str) -> Result<Printed, Failure> {
+        let written = match &mut self.side {
+            Side::Pipe(_) => lines.to_owned(),
+            Side::Terminal(terminal) => terminal.around(lines),
+        };
+        self.write(&written)
+    }
+
+    /// Lets the user notice something.
+    pub(in crate::command::chat) fn ring(
+        &mut self,
+        why: &str,
+        bell: bool,
+        osc9: bool,
+    ) -> Result<(), Failure> {
+        if self.is_pipe() {
+            return Ok(());
+        }
+        let mut written = String::new();
+        if osc9 {
+            // Inside of the sequence nothing may end it: a name is sanitised like any text.
+            written.push_str(&format!("\x1b]9;Sotto: {}\x07", Sanitised::line(why)));
+        }
+        if bell {
+            written.push('\x07');
+        }
+        self.write(&written).map(|_| ())
+    }
+
+    fn write(&mut self, text: &str) -> Result<Printed, Failure> {
+        if self.reader_gone {
+            return Ok(Printed::ReaderGone);
+        }
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => Ok(Printed::Yes),
+            Err(error)
+                if error.kind() == io::ErrorKind::BrokenPipe
+                    || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+            {
+                self.reader_gone = true;
+                Ok(Printed::ReaderGone)
+            }
+            Err(error) => Err(Failure::io("the output could not be written", &error)),
+        }
+    }
+
+    /// What comes in next, while lines mean what `context` says. Cancel safe.
+    pub(in crate::command::chat) async fn next(&mut self, context: u64) -> Result<Heard, Failure> {
+        loop {
+            let terminal = match &mut self.side {
+                Side::Pipe(lines) => {
+                    return Ok(match lines.recv().await {
+                        Some(Ok(text)) => Heard::Line { text, begun: context },
+                        Some(Err(why)) => Heard::Bad(why),
+                        None => Heard::End,
+                    });
+                }
+                Side::Terminal(terminal) => terminal,
+            };
+            if let Some(key) = terminal.keys.pop_front() {
+                let (written, heard) = terminal.key(key, context);
+                self.write(&written)?;
+                if let Some(heard) = heard {
+                    return Ok(heard);
+                }
+                continue;
+            }
+            if terminal.ended {
+                return Ok(Heard::End);
+            }
+            let mut buffer = [0; KEYS];
+            let written = tokio::select! {
+                read = terminal.tty.read(&mut buffer) => {
+                    let read = read.map_err(|error| Failure::io("the terminal cannot be read", &error))?;
+                    terminal.ended = read == 0;
+                    terminal.keys.extend(terminal.decoder.feed(buffer.get(..read).unwrap_or_default()));
+                    continue;
+                }
+                _ = terminal.resized.recv() => {
+                    let size = terminal.tty.size();
+                    terminal.view.resized(size);
+                    terminal.redraw()
+                }
+                _ = terminal.continued.recv() => {
+                    terminal.tty.take().map_err(|error| Failure::io("the terminal cannot be used", &error))?;
+                    let size = terminal.tty.size();
+                    terminal.view.forget();
+                    terminal.view.resized(size);
+                    terminal.redraw()
+                }
+            };
+            self.write(&written)?;
+        }
+    }
+}
+
+impl Terminal {
+    /// Lines above the prompt.
+    fn around(&mut self, lines: &str) -> String {
+        let mut written = self.view.erase();
+        written.push_str(lines);
+        if self.prompting {
+            written.push_str(&self.view.draw(self.editor.text(), self.editor.cursor()));
+        }
+        written
+    }
+
+    fn redraw(&mut self) -> String {
+        if self.prompting {
+            self.view.redraw(self.editor.text(), self.editor.cursor())
+        } else {
+            String::new()
+        }
+    }
+
+    fn key(&mut self, key: Key, context: u64) -> (String, Option<Heard>) {
+        let too_long = key == Key::PasteTooLong;
+        if self.editor.text().is_empty() {
+            self.begun = None;
+        }
+        let before = self.editor.text().to_owned();
+        let edit = self.editor.key(key);
+        if !self.editor.text().is_empty() {
+            self.begun.get_or_insert(context);
+        }
+        let (text, cursor) = (self.editor.text(), self.editor.cursor());
+        let written = match edit {
+            Edit::Nothing => String::new(),
+            Edit::Appended(added) => self.view.append(&added, text),
+            Edit::Shortened(gone) => self.view.shorten(&gone, text, cursor),
+            Edit::Changed => self.view.redraw(text, cursor),
+            Edit::Refused if too_long => {
+                self.around(&format!("The paste is longer than {MAX_TEXT} bytes; nothing of it was taken.\n"))
+            }
+            Edit::Refused => "\x07".to_owned(),
+            Edit::Choices(choices) => {
+                let choices = Sanitised::line(&choices.join("  "));
+                self.around(&format!("{choices}\n"))
+            }
+            Edit::Clear => self.view.clear(text, cursor),
+            Edit::Suspend => {
+                let written = self.view.enter(text);
+                tty::restore();
+                // Goes on here after SIGCONT, which is heard as an event too.
+                let _ =
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
+                written
+            }
+            Edit::Line(line) => {
+                self.prompting = false;
+                let begun = self.begun.take().unwrap_or(context);
+                return (self.view.enter(&before), Some(Heard::Line { text: line, begun }));
+            }
+            Edit::Interrupted => return (self.view.enter(""), Some(Heard::Interrupted)),
+            Edit::EndOfInput => {
+                self.ended = true;
+                return (self.view.enter(""), Some(Heard::End));
+            }
+        };
+        (written, None)
+    }
+}
+
+impl Drop for Console {
+    /// What is printed after this stands on a line of its own.
+    fn drop(&mut self) {
+        if let Side::Terminal(terminal) = &mut self.side {
+            let written = terminal.view.erase();
+            let _ = self.write(&written);
+        }
+    }
+}
+
+/// Reads on a thread of its own, for a pipe may stay silent for long.
+fn read_lines(stdin: Input<File>) -> mpsc::Receiver<Result<String, String>> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut lines = stdin.lines(MAX_TEXT);
+        loop {
+            let line = match lines.next_line() {
+                Ok(Line::Text(bytes)) => input::utf8(bytes),
+                Ok(Line::TooLong) => Err(input::too_large(MAX_TEXT)),
+                Ok(Line::End) => return,
+                Err(error) => Err(Failure::io("the input could not be read", &error)),
+            };
+            let line = line.map_err(|failure| failure.message);
+            let last = line.is_err();
+            if sender.blocking_send(line).is_err() || last {
+                return;
+            }
+        }
+    });
+    receiver
+}
