@@ -91,7 +91,7 @@ pub struct Device {
     pub device: String,
     /// The name it was given; empty if none.
     pub name: String,
-    /// When it was made, Unix milliseconds; of a waiting one, when it asked.
+    /// When it was made, Unix milliseconds; of a waiting one, when it asked; of a removed one, when it was removed.
     pub created_ms: u64,
     /// Whether it is this one.
     pub this: bool,

@@ -208,7 +208,7 @@ impl Core {
                     let text = format!(
                         "somebody who knows the password of this account has asked for a new identity of it, which takes \
                          effect in {hours} h: all devices, this one too, then lose the account. If that was not you, \
-                         refuse it: sotto device refuse-reset, and change the password"
+                         refuse it: sotto recovery refuse-reset, and change the password"
                     );
                     step.warn(text.clone());
                     self.notice_row(step, &text)?;

@@ -8,6 +8,7 @@
 
 mod account;
 mod blocks;
+mod changes;
 mod chats;
 mod claims;
 mod commands;

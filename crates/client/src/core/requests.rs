@@ -4,12 +4,7 @@ use std::collections::BTreeMap;
 
 use sotto_proto::{AccountId, DeviceId, FateTag, SignedDeviceList, SubmissionId, Username, frame::AuthKey};
 
-use super::{
-    CommandId,
-    account::Attempt,
-    chats::ChatAsked,
-    devices::{ListChange, PendingFor},
-};
+use super::{CommandId, account::Attempt, changes::ListChange, chats::ChatAsked, devices::PendingFor};
 use crate::{api::User, store::BlockRecord};
 
 /// A question to the server, with what is needed to make sense of the answer.

@@ -15,7 +15,8 @@ use super::{
     client::ClientOptions,
     events::{Notice, State},
     local::{self, MAX_ANSWER, MAX_REQUEST, OPEN_REQUESTS, ToFace, ToOwner, VERSION},
-    run::{Answer, Faces, Request},
+    request::{Answer, Request},
+    run::Faces,
 };
 use crate::api::{ClientError, Connection, ErrorKind};
 

@@ -19,7 +19,8 @@ use super::{
     events::{Events, Notice, State},
     password::Keyring,
     profile::{OpenProfile, Profile},
-    run::{Answer, Driver, Faces, Request},
+    request::{Answer, Request},
+    run::{Driver, Faces},
     socket,
 };
 use crate::{

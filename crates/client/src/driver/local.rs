@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::{events::State, run::Outcome};
+use super::{events::State, request::Outcome};
 use crate::api::{ClientError, Command, Event};
 
 /// Raised when the values change in a way that an older build would misread.

@@ -21,6 +21,7 @@ mod link;
 mod local;
 mod password;
 mod profile;
+mod request;
 mod run;
 mod socket;
 mod vault;

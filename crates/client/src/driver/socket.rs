@@ -24,7 +24,7 @@ use super::{
     events::{Notice, State},
     local::{self, MAX_ANSWER, MAX_REQUEST, OPEN_REQUESTS, ToFace, ToOwner, VERSION},
     profile::file_error,
-    run::{Answer, Outcome, Request},
+    request::{Answer, Outcome, Request},
 };
 use crate::api::{ClientError, ErrorKind};
 

@@ -51,7 +51,7 @@ pub async fn login(options: LoginOptions, questions: Arc<dyn Questions>) -> Resu
             return Ok(LoggedIn { username, server: full, published: publish(open).await });
         }
         let who = Who { server, username, password, auth_key, name };
-        return wait(begun, session, list, who, &questions).await;
+        return Box::pin(wait(begun, session, list, who, &questions)).await;
     };
     if list.list().account_key != secret.public() {
         session.close().await;

@@ -67,11 +67,13 @@ pub async fn reset(options: ResetOptions, questions: Arc<dyn Questions>) -> Resu
     session.close().await;
     match state {
         ResetState::Pending(due_ms) => Ok(Reset::Waits { due_ms }),
-        ResetState::None => Err(ClientError::new(
-            ErrorKind::LoginNeeded,
-            "the server did not keep the request for a new identity: a device of the account refused it",
-        )
-        .hint("run the same command again to ask once more")),
+        ResetState::None => {
+            // Its keys are of no use any more.
+            begun.discard().await?;
+            let text = "a device of the account has refused the new identity";
+            Err(ClientError::new(ErrorKind::LoginNeeded, text)
+                .hint("use that device; or run the same command again to ask once more"))
+        }
         ResetState::Done => {
             let open = begun.finish(&name).await?;
             Ok(Reset::Done(Registered {

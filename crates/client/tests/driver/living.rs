@@ -251,19 +251,26 @@ async fn a_new_identity_waits_can_be_refused_and_goes_on_with_the_same_keys() {
         };
         soon(reset(options, Arc::new(Answers::default()))).await
     };
-    let Ok(Reset::Waits { due_ms }) = again().await else { panic!("it waits") };
+    let waits = |asked: Result<Reset, ClientError>| match asked {
+        Ok(Reset::Waits { due_ms }) => due_ms,
+        Ok(Reset::Done(_)) => panic!("it is done already"),
+        Err(error) => panic!("{error:?}"),
+    };
+    let due_ms = waits(again().await);
     let told = event(&mut events, |event| matches!(event, Event::Reset(_))).await;
     assert_eq!(told, Event::Reset(ResetState::Pending(due_ms)));
-    let Ok(Reset::Waits { due_ms: still }) = again().await else { panic!("it waits still") };
-    assert_eq!(still, due_ms, "the same request goes on");
+    assert_eq!(waits(again().await), due_ms, "the same request goes on");
     // Nothing else takes the place of the keys that the server will give the name to.
     let mut other = world.registration("new", "carol");
     assert_eq!(run_register(other).await.err().unwrap().kind, ErrorKind::Invalid);
     assert_eq!(run_login(world.sign_in("new", "alice", None)).await.unwrap_err().kind, ErrorKind::Invalid);
 
     assert_eq!(account(&alice, AccountCommand::RefuseReset).await, Ok(Reply::Done));
-    let Ok(Reset::Waits { due_ms: anew }) = again().await else { panic!("it waits anew") };
-    assert!(anew > due_ms);
+    let refused = again().await.err().unwrap();
+    assert_eq!(refused.kind, ErrorKind::LoginNeeded);
+    assert!(refused.message.contains("refused"), "{refused:?}");
+    assert!(!Profile::exists(&world.dir("new")), "its keys are of no use any more");
+    assert!(waits(again().await) > due_ms, "it was asked for anew");
     world.server.reset_now("alice");
     let Ok(Reset::Done(new)) = again().await else { panic!("it is done") };
     new.published.unwrap();

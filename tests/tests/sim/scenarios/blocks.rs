@@ -21,7 +21,8 @@ fn is_blocked(world: &mut World, index: usize, user: &str) -> bool {
 fn doctor(world: &mut World, index: usize) -> String {
     match world.command(index, Command::Doctor) {
         Ok(Reply::Doctor(findings)) => {
-            findings.into_iter().map(|finding| format!("{}: {}\n", finding.what, finding.found)).collect()
+            let lines = findings.into_iter().map(|finding| format!("{}: {}", finding.what, finding.found));
+            lines.collect::<Vec<_>>().join("\n")
         }
         other => panic!("{other:?}"),
     }

@@ -28,7 +28,7 @@ fn with_laptop(world: &mut World) -> (usize, usize, usize) {
     }
     world.send(alice, "bob", "before");
     world.pass(5_000);
-    assert_eq!((world.screen(bob), world.screen(laptop)), (texts_of("before"), texts_of("before")));
+    assert_eq!((world.said(bob), world.said(laptop)), (texts_of("before"), texts_of("before")));
     (alice, bob, laptop)
 }
 
@@ -113,7 +113,7 @@ fn the_second_device_brings_the_account_back_for_the_first() {
     world.pass(5_000);
     let expected = ["alice: before", "alice: between", "alice: after"];
     assert_eq!(
-        (world.screen(bob), world.screen(laptop)),
+        (world.said(bob), world.said(laptop)),
         (expected.map(str::to_owned).to_vec(), expected.map(str::to_owned).to_vec())
     );
     assert_eq!((asked(&world, laptop, "Register"), asked(&world, bob, "Register")), (1, 0));
@@ -134,7 +134,7 @@ fn devices_that_come_back_at_the_same_moment_do_not_mind_each_other() {
     }
     let after = world.send(alice, "bob", "after");
     world.pass(5_000);
-    assert_eq!(world.screen(laptop).last().unwrap(), "alice: after");
+    assert_eq!(world.said(laptop).last().unwrap(), "alice: after");
     assert_eq!(world.fate(alice, after), Fate::Delivered);
 }
 
@@ -156,8 +156,8 @@ fn a_device_that_was_added_after_the_backup_hands_over_the_newer_list() {
         }
         world.send(alice, "bob", "after");
         world.pass(60_000);
-        assert_eq!(world.screen(laptop), ["alice: before", "alice: after"]);
-        assert_eq!(world.screen(bob), ["alice: before", "alice: after"]);
+        assert_eq!(world.said(laptop), ["alice: before", "alice: after"]);
+        assert_eq!(world.said(bob), ["alice: before", "alice: after"]);
         still_pinned(&mut world, alice);
     }
 }
@@ -180,8 +180,8 @@ fn a_device_that_knew_only_the_older_list_registers_it_and_the_newer_one_follows
     assert_eq!((asked(&world, bob, "Register"), asked(&world, laptop, "ReplaceList")), (1, 1));
     world.send(alice, "bob", "after");
     world.pass(120_000);
-    assert_eq!(world.screen(laptop).last().unwrap(), "alice: after");
-    assert_eq!(world.screen(bob), ["alice: before", "alice: after"]);
+    assert_eq!(world.said(laptop).last().unwrap(), "alice: after");
+    assert_eq!(world.said(bob), ["alice: before", "alice: after"]);
 }
 
 #[test]

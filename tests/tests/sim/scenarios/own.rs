@@ -159,6 +159,21 @@ fn a_change_that_was_overtaken_is_made_again_on_the_newest_list_but_not_without_
     let Ok(Reply::Devices(after)) = approve(&mut world, alice, stranger.code) else { panic!() };
     assert_eq!(standings(&after), [DeviceStanding::Listed, DeviceStanding::Listed]);
     assert!(world.approved(account, &stranger).is_some());
+    // A list from before is no list to build on: the server may have been set back, and gets the newest.
+    let third = world.waiting_device(account);
+    let mut old = Some(world.accounts[account].first_list());
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::AccountIn(mut proven) if index == alice && old.is_some() => {
+                proven.list = old.take().unwrap().into();
+                ServerFrame::AccountIn(proven)
+            }
+            frame => frame,
+        })
+    }));
+    let Ok(Reply::Devices(after)) = approve(&mut world, alice, third.code) else { panic!() };
+    assert_eq!(after.iter().filter(|device| device.standing == DeviceStanding::Listed).count(), 3);
+    assert!(world.approved(account, &third).is_some());
     // One that says so whatever is done, and hides what it took, is given up.
     let next = world.waiting_device(account);
     let mut never = conflict(u32::MAX);

@@ -44,6 +44,13 @@ pub(crate) struct Stranger {
     pub(crate) code: PendingCode,
 }
 
+impl Account {
+    /// The bytes of the list that it registered with.
+    pub(crate) fn first_list(&self) -> Vec<u8> {
+        self.first.as_bytes().to_vec()
+    }
+}
+
 impl World {
     /// An account with its first device, registered and connected.
     pub(crate) fn person(&mut self, name: &str) -> usize {
