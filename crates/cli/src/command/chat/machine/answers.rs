@@ -2,7 +2,7 @@
 
 use sotto_client::api::{ClientError, Reply, User};
 
-use super::{Ask, Leaving, Machine, Mode, Output, UsersFor};
+use super::{Ask, Fetching, Leaving, Machine, Mode, Output, UsersFor};
 use crate::command::{outbox, safety, users};
 use crate::output::Tone;
 
@@ -16,7 +16,7 @@ impl Machine {
             Ask::Fetch => match answer {
                 Ok(Reply::Rows(rows)) => self.arrived(&rows),
                 other => {
-                    self.fetching = false;
+                    self.fetching = Fetching::No;
                     self.failed(other);
                     self.chat_is_over();
                 }

@@ -161,8 +161,7 @@ impl Machine {
                 }
                 false
             }
-            Mode::Inviting { chat: Some(ours), .. } => *ours == chat,
-            Mode::Accepting { chat: ours, .. } => *ours == chat,
+            Mode::Inviting { chat: Some(ours), .. } | Mode::Accepting { chat: ours, .. } => *ours == chat,
             _ => false,
         };
         if !ours {

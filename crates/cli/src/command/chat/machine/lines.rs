@@ -56,11 +56,11 @@ impl Machine {
                 self.choose(line, &offered);
             }
             Mode::Inviting { .. } => self.while_inviting(line),
-            Mode::Live(live) => {
+            Mode::Live(chat) => {
                 if is_quit(line) {
                     self.quit();
                 } else if !line.is_empty() {
-                    let to = live.to.clone();
+                    let to = chat.to.clone();
                     self.send(to, unescaped(text), true);
                 }
             }

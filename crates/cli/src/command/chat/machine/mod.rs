@@ -184,6 +184,15 @@ enum Meant {
     Other,
 }
 
+/// Whether rows are being asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fetching {
+    No,
+    UnderWay,
+    /// And something has arrived since.
+    Again,
+}
+
 /// How the program is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leaving {
@@ -212,8 +221,7 @@ pub(super) struct Machine {
     awaited: usize,
     /// The last row that is on the screen.
     after: u64,
-    fetching: bool,
-    fetch_again: bool,
+    fetching: Fetching,
     written: HashMap<MessageId, Written>,
     /// Sends without an answer, and fates that overtook it.
     sends: usize,
@@ -239,8 +247,7 @@ impl Machine {
             leaving: Leaving::No,
             awaited: 0,
             after: 0,
-            fetching: false,
-            fetch_again: false,
+            fetching: Fetching::No,
             written: HashMap::new(),
             sends: 0,
             early: Vec::new(),
@@ -274,7 +281,7 @@ impl Machine {
         }
         match &self.mode {
             Mode::Accepting { .. } => false,
-            Mode::Live(live) if !live.welcomed || live.quitting != Quitting::No || live.over.is_some() => {
+            Mode::Live(chat) if !chat.welcomed || chat.quitting != Quitting::No || chat.over.is_some() => {
                 false
             }
             // A script types ahead what it will say in the chat.
@@ -286,13 +293,12 @@ impl Machine {
     /// Takes an input, and says what is to be done.
     pub(super) fn handle(&mut self, input: Input) -> Vec<Output> {
         match input {
-            Input::Ready => self.fetch(),
+            Input::Ready | Input::Lagged => self.fetch(),
             Input::Line { text, begun } => self.line(&text, begun),
             Input::Bad(why) => self.said.toned(Tone::Bad, &format!("Not taken: {why}")),
             Input::End => self.leave(),
             Input::Idle => {}
             Input::Event(event) => self.event(event),
-            Input::Lagged => self.fetch(),
             Input::TimeUp => self.time_up(),
             Input::Answer(ask, answer) => self.answer(ask, answer),
         }

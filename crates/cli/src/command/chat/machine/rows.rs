@@ -3,7 +3,7 @@
 
 use sotto_client::api::{Command, Row, RowBody};
 
-use super::{Ask, Machine, Mode, UsersFor};
+use super::{Ask, Fetching, Machine, Mode, UsersFor};
 use crate::row::who;
 use crate::time::{local_clock, local_minute};
 
@@ -15,17 +15,17 @@ const LATE_MS: u64 = 12 * 60 * 60 * 1000;
 impl Machine {
     /// Asks for what has arrived.
     pub(super) fn fetch(&mut self) {
-        if self.fetching {
-            self.fetch_again = true;
+        if self.fetching != Fetching::No {
+            self.fetching = Fetching::Again;
             return;
         }
-        self.fetching = true;
+        self.fetching = Fetching::UnderWay;
         self.ask(Ask::Fetch, Command::Unprinted { after: self.after, limit: PAGE });
     }
 
     /// Prints them, each before it is marked as printed.
     pub(super) fn arrived(&mut self, rows: &[Row]) {
-        self.fetching = false;
+        let again = std::mem::replace(&mut self.fetching, Fetching::No) == Fetching::Again;
         let full = rows.len() >= PAGE as usize;
         let new: Vec<&Row> = rows.iter().filter(|row| row.print > self.after).collect();
         let stuck = new.is_empty();
@@ -37,7 +37,7 @@ impl Machine {
             self.after = row.print;
             self.ask(Ask::Printed, Command::Printed(row.print));
         }
-        if (full && !stuck) || std::mem::take(&mut self.fetch_again) {
+        if (full && !stuck) || again {
             self.fetch();
         } else if self.mode == Mode::Starting {
             self.ask(Ask::Users(UsersFor::Names), Command::Users);

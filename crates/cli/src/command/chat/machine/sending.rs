@@ -92,7 +92,7 @@ impl Machine {
             return;
         }
         let Some(written) = self.written.remove(&fate.message) else {
-            if self.sends > 0 {
+            if self.sends > 0 && self.early.len() < WATCHED {
                 self.early.push(fate);
             }
             return;

@@ -99,8 +99,8 @@ impl Machine {
 
     fn slash_invite(&mut self, rest: &str) {
         match (&self.mode, username(rest)) {
-            (Mode::Live(live), _) => {
-                let line = format!("You are in a chat with {}; Quit ends it.", live.with);
+            (Mode::Live(chat), _) => {
+                let line = format!("You are in a chat with {}; Quit ends it.", chat.with);
                 self.said.line(&line);
             }
             (Mode::Inviting { user, .. }, _) => {

@@ -1,7 +1,8 @@
 //! Conversations as transcripts: what is typed stands behind `> `, everything else is what the client prints.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 
 use pretty::check;
 use sotto_client::api::{
@@ -154,7 +155,7 @@ impl Talk {
     /// Enters a line that was begun earlier.
     fn types_late(&mut self, line: &str, begun: u64) {
         assert!(self.machine.takes(line), "{line:?} cannot be taken now:\n{}", self.screen);
-        self.screen.push_str(&format!("> {line}\n"));
+        writeln!(self.screen, "> {line}").unwrap();
         self.handle(Input::Line { text: line.to_owned(), begun });
     }
 

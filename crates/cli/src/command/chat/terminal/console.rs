@@ -136,15 +136,10 @@ impl Console {
         if self.is_pipe() {
             return Ok(());
         }
-        let mut written = String::new();
-        if osc9 {
-            // Inside of the sequence nothing may end it: a name is sanitised like any text.
-            written.push_str(&format!("\x1b]9;Sotto: {}\x07", Sanitised::line(why)));
-        }
-        if bell {
-            written.push('\x07');
-        }
-        self.write(&written).map(|_| ())
+        // Inside of the sequence nothing may end it: a name is sanitised like any text.
+        let notice = if osc9 { format!("\x1b]9;Sotto: {}\x07", Sanitised::line(why)) } else { String::new() };
+        let bell = if bell { "\x07" } else { "" };
+        self.write(&format!("{notice}{bell}")).map(|_| ())
     }
 
     fn write(&mut self, text: &str) -> Result<Printed, Failure> {

@@ -83,7 +83,8 @@ impl Editor {
             Key::Enter => self.enter(),
             Key::Tab => self.complete(),
             Key::Backspace => self.backspace(),
-            Key::Delete => self.delete(),
+            Key::EndOfInput if self.text.is_empty() => Edit::EndOfInput,
+            Key::Delete | Key::EndOfInput => self.delete(),
             Key::Left => self.go(self.before()),
             Key::Right => self.go(self.behind()),
             Key::WordLeft => self.go(self.word_before()),
@@ -98,8 +99,6 @@ impl Editor {
             Key::Yank => self.insert(&self.killed.clone()),
             Key::Interrupt if self.text.is_empty() => Edit::Interrupted,
             Key::Interrupt => self.replace(String::new()),
-            Key::EndOfInput if self.text.is_empty() => Edit::EndOfInput,
-            Key::EndOfInput => self.delete(),
             Key::Suspend => Edit::Suspend,
             Key::Clear => Edit::Clear,
         }

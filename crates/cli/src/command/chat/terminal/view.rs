@@ -83,13 +83,9 @@ impl View {
                 shown.push_str("\r\n");
             }
             if before < widths.len() {
-                if end_row > row {
-                    shown.push_str(&format!("\x1b[{}A", end_row - row));
-                }
-                shown.push('\r');
-                if column > 0 {
-                    shown.push_str(&format!("\x1b[{column}C"));
-                }
+                let up = if end_row > row { format!("\x1b[{}A", end_row - row) } else { String::new() };
+                let right = if column > 0 { format!("\x1b[{column}C") } else { String::new() };
+                shown = format!("{shown}{up}\r{right}");
             }
         }
         self.drawn = Some((widths, before));
@@ -141,6 +137,11 @@ impl View {
             (Some((widths, before)), Style::Cursor) if *before < widths.len() => {
                 self.redraw(text, text.len())
             }
+            // What was shown in part stands there whole once it is said.
+            (Some(_), Style::Append) => {
+                let shown: String = text.graphemes(true).map(display).collect();
+                format!("{}{}{shown}", self.erase(), self.prompt)
+            }
             _ => String::new(),
         };
         let full = self.drawn.take().is_some_and(|(widths, _)| {
@@ -165,7 +166,7 @@ impl View {
     }
 
     /// Prompt and line as they are shown, and how many cells stand before the cursor. Of a line that is higher than the
-    /// screen only the part around the cursor is shown.
+    /// screen, or wider than the row where lines are only added, only the part around the cursor is shown.
     fn cells(&self, text: &str, cursor: usize) -> (Vec<Cell>, usize) {
         let prompt = Cell { width: UnicodeWidthStr::width(self.prompt.as_str()), text: self.prompt.clone() };
         let mut line: Vec<Cell> = Vec::new();
@@ -177,7 +178,11 @@ impl View {
                 before = line.len();
             }
         }
-        let most = self.columns * self.rows.saturating_sub(ABOVE).max(1);
+        let most = match self.style {
+            Style::Cursor => self.columns * self.rows.saturating_sub(ABOVE).max(1),
+            // One row can be overwritten from its start.
+            Style::Append => self.columns - 1,
+        };
         let most = most.saturating_sub(prompt.width + 2);
         if line.iter().map(|cell| cell.width).sum::<usize>() > most {
             let mut room = most;
@@ -335,6 +340,22 @@ mod tests {
         assert!(rows.last().unwrap().ends_with(&text[995..]), "{rows:?}");
         screen.draw(&text, 0);
         assert!(screen.rows().iter().any(|row| row == "alice> abcdefghijklm"), "{:?}", screen.rows());
+    }
+
+    #[test]
+    fn where_lines_are_only_added_the_end_of_a_long_one_is_shown_until_it_is_entered() {
+        let mut screen = Screen::new(Style::Append, 20, 8);
+        let text = "abcdefghijklmnopqrstuvwxyz";
+        screen.draw(text, text.len());
+        screen.print("bob: one", text, text.len());
+        screen.print("bob: two", text, text.len());
+        assert_eq!(screen.rows(), ["bob: one", "bob: two", "alice> \u{2026}qrstuvwxyz"]);
+        let entered = screen.view.enter(text);
+        screen.write(&entered);
+        screen.write("next\n");
+        assert!(
+            screen.rows().ends_with(&["alice> abcdefghijklm", "nopqrstuvwxyz", "next"].map(str::to_owned))
+        );
     }
 
     #[test]
