@@ -8,6 +8,7 @@ mod disk;
 mod enrolment;
 mod errors;
 mod hostile;
+mod household;
 mod identity;
 mod lies;
 mod limits;

@@ -102,6 +102,27 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn it_takes_the_place_of_a_program_that_kept_the_profile() {
+    let town = Town::new().unwrap();
+    let (alice, bob) = (town.person("alice").unwrap(), town.person("bob").unwrap());
+    let mut owner = alice.start(&["recv", "--follow"], "").unwrap();
+    bob.ok(&["send", "alice", "for whoever is first"]).unwrap();
+    owner.line(sotto_tests::sotto::COMMAND).unwrap().unwrap();
+    let mut a = seat(&town, &alice, &[]);
+    at_menu(&a, "alice");
+    a.enters("1").unwrap();
+    a.shows("bob  Offline").unwrap();
+    owner.kill().unwrap();
+    a.mentions("Connected again.").unwrap();
+    bob.ok(&["send", "alice", "still there?"]).unwrap();
+    a.until("the message", |rows| rows.iter().any(|row| row.ends_with(" still there?"))).unwrap();
+    a.types("half").unwrap();
+    a.ends(&["alice> half"]).unwrap();
+    a.types("\u{3}\u{4}").unwrap();
+    assert_eq!(a.code().unwrap(), 0);
+}
+
+#[test]
 fn another_size_keeps_the_line_in_its_place() {
     let town = Town::new().unwrap();
     let (alice, bob) = (town.person("alice").unwrap(), town.person("bob").unwrap());

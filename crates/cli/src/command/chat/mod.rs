@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use sotto_client::api::{ClientError, Command, ErrorKind, Reply};
+use sotto_client::api::{ClientError, Command, ErrorKind, Event, Reply};
 use sotto_client::driver::{Client, Events, Notice};
 use tokio::time::Instant;
 
@@ -50,16 +50,19 @@ pub(crate) async fn run(args: Chat, mut context: Context, out: &mut Output) -> R
         no_more_lines: false,
         leave_by: None,
     };
-    let mut first = Some(Input::Ready);
+    let mut first = vec![Input::Ready];
     let ended = loop {
-        match shell.converse(&mut session, &mut console, first.take()).await {
+        match shell.converse(&mut session, &mut console, std::mem::take(&mut first)).await {
             Ok(()) => break Ok(()),
             Err(failure) => {
-                // The program through whose socket this went may have ended; this one takes its place.
+                // The program through whose socket this went may have ended; this one takes its place, and may have to ask
+                // for the password.
+                console.pause()?;
                 if let Err(failure) = session.reopen(failure, &mut context).await {
                     break Err(failure);
                 }
-                first = Some(Input::Lagged);
+                console.resume()?;
+                first = vec![Input::Again, Input::Event(Event::Connection(session.state().connection))];
             }
         }
     };
@@ -92,11 +95,11 @@ impl Shell {
         &mut self,
         session: &mut Session,
         console: &mut Console,
-        first: Option<Input>,
+        first: Vec<Input>,
     ) -> Result<(), Failure> {
         let (client, events) = session.parts();
         let mut waiting: Vec<Waiting<'_>> = Vec::new();
-        let mut inputs: VecDeque<Input> = first.into_iter().collect();
+        let mut inputs: VecDeque<Input> = first.into();
         loop {
             self.take_lines(&mut inputs);
             if let Some(input) = inputs.pop_front() {

@@ -189,7 +189,10 @@ impl Machine {
             return self.ask(Ask::Other(""), Command::Chat(ChatCommand::Quit(chat)));
         };
         self.asked = None;
-        self.turn();
+        // What is typed behind a yes is meant for the chat already.
+        if !matches!(self.mode, Mode::Accepting { chat: ours, .. } if ours == chat) {
+            self.turn();
+        }
         self.unread.remove(name);
         self.mode = Mode::Live(Live {
             chat,

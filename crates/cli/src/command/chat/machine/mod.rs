@@ -42,6 +42,8 @@ pub(super) enum Input {
     Event(Event),
     /// Some events were dropped.
     Lagged,
+    /// Another program kept the profile, and ended; answers that were awaited never come.
+    Again,
     /// It has been leaving for long enough.
     TimeUp,
     /// The answer to something that was asked.
@@ -299,6 +301,7 @@ impl Machine {
             Input::End => self.leave(),
             Input::Idle => {}
             Input::Event(event) => self.event(event),
+            Input::Again => self.again(),
             Input::TimeUp => self.time_up(),
             Input::Answer(ask, answer) => self.answer(ask, answer),
         }
@@ -346,6 +349,26 @@ impl Machine {
             );
             self.written_waits();
             self.all_lost();
+        }
+    }
+
+    /// What was asked and not answered is asked no more.
+    fn again(&mut self) {
+        if self.sends > 0 {
+            let sends = self.sends;
+            self.said.toned(
+                Tone::Bad,
+                &format!(
+                    "It is not known whether {sends} messages were kept; see /outbox, and sotto history."
+                ),
+            );
+        }
+        (self.awaited, self.sends, self.fetching) = (0, 0, Fetching::No);
+        self.disconnected();
+        self.fetch();
+        if !matches!(self.mode, Mode::Menu | Mode::Live(_)) {
+            self.turn();
+            self.menu();
         }
     }
 

@@ -404,6 +404,26 @@ fn who_is_asked_says_yes_or_no() {
 }
 
 #[test]
+fn what_is_typed_right_behind_a_yes_is_for_the_chat() {
+    let mut talk = asked();
+    talk.types("yes");
+    let begun = talk.machine.context();
+    talk.answers(Ok(Reply::Done));
+    talk.hears(Event::Chat(ChatEvent::Started { chat: ChatId(7), with: vec!["bob".into()] }));
+    talk.answers(Ok(Reply::Rows(Vec::new())));
+    talk.types_late("hello", begun);
+    assert_eq!(talk.queues(1), Command::Send { to: Recipient::User(name("bob")), text: "hello".into() });
+    // What was begun while one still waited for the other's yes is not.
+    let mut talk = inviting();
+    let begun = talk.machine.context();
+    talk.hears(Event::Chat(ChatEvent::Started { chat: ChatId(7), with: vec!["bob".into()] }));
+    talk.answers(Ok(Reply::Rows(Vec::new())));
+    talk.screen.clear();
+    talk.types_late("cancel", begun);
+    talk.shows("> cancel\nNot taken: something else is asked now than when you began to type:\n    cancel");
+}
+
+#[test]
 fn an_invitation_that_ends_is_no_longer_asked() {
     for (why, says) in [
         (InviteEnd::Cancelled, "bob took the invitation back."),
@@ -774,6 +794,33 @@ fn lines_of_a_pipe_wait_for_what_they_depend_on() {
     talk.answers(Ok(Reply::Done));
     talk.handle(Input::End);
     assert_eq!(talk.end, Some(Output::Exit));
+}
+
+#[test]
+fn who_takes_the_place_of_the_profiles_owner_begins_at_the_menu() {
+    let mut talk = Talk::in_chat();
+    talk.types("lost?");
+    talk.mailbox = None;
+    talk.handle(Input::Again);
+    // What was asked of the owner is never answered.
+    talk.asked.clear();
+    talk.mailbox = Some(Vec::new());
+    talk.handle(Input::Answer(Ask::Fetch, Ok(Reply::Rows(Vec::new()))));
+    talk.hears(Event::Connection(Connection::Online));
+    talk.shows(
+        "
+> lost?
+It is not known whether 1 messages were kept; see /outbox, and sotto history.
+The connection to the server is lost; trying again. What you write waits in the outbox.
+Chat session ended
+1. List users
+2. Chat
+3. Exit
+4. Group chat
+Enter your choice:
+Connected again.",
+    );
+    assert!(talk.machine.takes("1"));
 }
 
 #[test]

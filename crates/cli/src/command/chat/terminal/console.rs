@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::editor::{Edit, Editor};
+use super::fold::fold;
 use super::keys::{Decoder, Key};
 use super::tty::{self, Tty};
 use super::view::{Style, View};
@@ -126,6 +127,26 @@ impl Console {
         self.write(&written)
     }
 
+    /// Gives the terminal back for a question of another kind.
+    pub(in crate::command::chat) fn pause(&mut self) -> Result<(), Failure> {
+        let Side::Terminal(terminal) = &mut self.side else { return Ok(()) };
+        terminal.prompting = false;
+        let written = terminal.view.erase();
+        self.write(&written)?;
+        tty::restore();
+        Ok(())
+    }
+
+    /// Takes it again.
+    pub(in crate::command::chat) fn resume(&mut self) -> Result<(), Failure> {
+        match &self.side {
+            Side::Terminal(terminal) => {
+                terminal.tty.take().map_err(|error| Failure::io("the terminal cannot be used", &error))
+            }
+            Side::Pipe(_) => Ok(()),
+        }
+    }
+
     /// Lets the user notice something.
     pub(in crate::command::chat) fn ring(
         &mut self,
@@ -214,7 +235,7 @@ impl Terminal {
     /// Lines above the prompt.
     fn around(&mut self, lines: &str) -> String {
         let mut written = self.view.erase();
-        written.push_str(lines);
+        written.push_str(&fold(lines, self.view.columns()));
         if self.prompting {
             written.push_str(&self.view.draw(self.editor.text(), self.editor.cursor()));
         }

@@ -7,6 +7,7 @@
 
 mod console;
 mod editor;
+mod fold;
 mod keys;
 mod tty;
 mod view;

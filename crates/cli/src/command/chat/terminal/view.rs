@@ -54,6 +54,11 @@ impl View {
         self.rows = if rows < 1 { 24 } else { rows };
     }
 
+    /// How wide the screen is.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Takes prompt and line away.
     pub(super) fn erase(&mut self) -> String {
         let Some((widths, before)) = self.drawn.take() else { return String::new() };
