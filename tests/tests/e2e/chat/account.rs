@@ -133,3 +133,26 @@ fn without_a_server_it_says_so_and_ends() {
     assert_eq!(screen.code().unwrap(), 3);
     screen.until("an error", |rows| rows.iter().any(|row| row.starts_with("error: "))).unwrap();
 }
+
+#[test]
+fn guesses_are_slowed_down_and_the_wait_is_said() {
+    let town = Town::new().unwrap();
+    let _alice = town.person("alice").unwrap();
+    let port = town.server.socket().rsplit(':').next().unwrap().to_owned();
+    let mut screen = first_seat(&town, "guess", &["localhost", &port, "alice"]);
+    for guess in 1..=4 {
+        screen.answers_hidden("Password:", "guess").unwrap();
+        screen
+            .until("the answer", |rows| {
+                let answers = rows.iter().filter(|row| row.contains("Username taken or wrong password"));
+                answers.count() == guess && rows.last().is_some_and(|row| row == "Username:")
+            })
+            .unwrap();
+        if guess < 4 {
+            screen.enters("alice").unwrap();
+        }
+    }
+    screen.mentions("Username taken or wrong password; try again in ").unwrap();
+    screen.enters("exit").unwrap();
+    assert_eq!(screen.code().unwrap(), 0);
+}

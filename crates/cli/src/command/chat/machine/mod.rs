@@ -345,7 +345,7 @@ impl Machine {
         if std::mem::take(&mut self.online) {
             self.said.toned(
                 Tone::Bad,
-                "The connection to the server is lost; trying again. What you write waits in the outbox.",
+                "The connection to the server is lost; trying again. What you write waits.",
             );
             self.written_waits();
             self.all_lost();

@@ -600,7 +600,7 @@ fn a_lost_connection_ends_the_chat_and_what_is_typed_waits() {
     talk.hears(lost());
     talk.hears(Event::Chat(ChatEvent::AllLost));
     talk.shows_then_menu(
-        "> on its way\nThe connection to the server is lost; trying again. What you write waits in the outbox.\n(waits in the outbox for the server, to bob: \"on its way\")\nChat session ended",
+        "> on its way\nThe connection to the server is lost; trying again. What you write waits.\n(waits in the outbox for the server, to bob: \"on its way\")\nChat session ended",
     );
     talk.hears(lost());
     talk.types("/msg bob and this");
@@ -622,11 +622,11 @@ fn an_invitation_ends_with_the_connection() {
     let mut talk = inviting();
     talk.hears(Event::Chat(ChatEvent::AllLost));
     talk.hears(lost());
-    talk.shows_then_menu("The connection to the server is lost; trying again. What you write waits in the outbox.\nThe invitation to bob is gone with the connection.");
+    talk.shows_then_menu("The connection to the server is lost; trying again. What you write waits.\nThe invitation to bob is gone with the connection.");
     let mut talk = asked();
     talk.screen.clear();
     talk.hears(Event::Chat(ChatEvent::AllLost));
-    talk.shows_then_menu("The connection to the server is lost; trying again. What you write waits in the outbox.\nThe invitation of bob is gone with the connection.");
+    talk.shows_then_menu("The connection to the server is lost; trying again. What you write waits.\nThe invitation of bob is gone with the connection.");
 }
 
 #[test]
@@ -811,7 +811,7 @@ fn who_takes_the_place_of_the_profiles_owner_begins_at_the_menu() {
         "
 > lost?
 It is not known whether 1 messages were kept; see /outbox, and sotto history.
-The connection to the server is lost; trying again. What you write waits in the outbox.
+The connection to the server is lost; trying again. What you write waits.
 Chat session ended
 1. List users
 2. Chat
