@@ -15,11 +15,18 @@ struct Terminal {
     screen: mpsc::Receiver<Vec<u8>>,
     seen: String,
     child: Box<dyn Child + Send + Sync>,
+    /// The local flags before the program was there.
+    flags: u64,
+}
+
+fn local_flags(master: &dyn MasterPty) -> u64 {
+    u64::from(master.get_termios().unwrap().local_flags.bits())
 }
 
 impl Terminal {
     fn new(stage: &Stage, args: &[&str]) -> Self {
         let pair = native_pty_system().openpty(PtySize::default()).unwrap();
+        let flags = local_flags(&*pair.master);
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_sotto"));
         command.env_clear();
         command.env("HOME", stage.dir.path());
@@ -38,7 +45,7 @@ impl Terminal {
             }
         });
         let keyboard = pair.master.take_writer().unwrap();
-        Self { master: pair.master, keyboard, screen, seen: String::new(), child }
+        Self { master: pair.master, keyboard, screen, seen: String::new(), child, flags }
     }
 
     /// Waits until a text is on the screen.
@@ -53,7 +60,7 @@ impl Terminal {
     /// Waits for a question, and until its answer is not shown: what is typed before would be.
     fn asks_hidden(&mut self, question: &str) {
         self.shows(question);
-        let echo = || self.master.get_termios().unwrap().local_flags.bits() & 0o10 != 0;
+        let echo = || local_flags(&*self.master) & 0o10 != 0;
         while echo() {
             std::thread::yield_now();
         }
@@ -112,10 +119,9 @@ fn two_passwords_that_differ_make_no_account() {
 fn ctrl_c_at_a_question_ends_it_and_leaves_the_terminal_as_it_was() {
     let stage = Stage::new();
     let mut terminal = Terminal::new(&stage, &["register", "localhost:1", "alice"]);
-    let before = terminal.master.get_termios().unwrap().local_flags;
     terminal.asks_hidden("Password: ");
     terminal.types("half a pass\u{3}");
     terminal.shows("interrupted");
     assert_eq!(terminal.code(), 130);
-    assert_eq!(terminal.master.get_termios().unwrap().local_flags, before);
+    assert_eq!(local_flags(&*terminal.master), terminal.flags);
 }

@@ -36,6 +36,9 @@ use crate::{
     core::{CommandId, Input, Output, WithKey},
 };
 
+/// A command that needs the server is a reason to try again before the backoff would, but not sooner than this after the
+/// last failure: a script without a server must not knock in a tight loop.
+const IMPATIENCE: Duration = Duration::from_secs(1);
 /// Inputs in one transaction: one sync for many, and still a short time between two answers.
 pub(super) const BATCH: usize = 64;
 /// Between two looks at the clocks: how late a wake-up can be after the machine slept.
@@ -100,6 +103,8 @@ pub(super) struct Driver {
     wake_ms: Option<u64>,
     /// No tick before this.
     ticked: Instant,
+    /// When the server last did not answer.
+    failed: Instant,
     publishing: Option<u32>,
     sleep: SleepWatch,
     /// How many faces have a person in front of them.
@@ -139,6 +144,7 @@ impl Driver {
             next_command: 0,
             wake_ms: None,
             ticked: now,
+            failed: now,
             publishing: None,
             sleep: SleepWatch::new(now_ms(), now),
             interactive,
@@ -279,9 +285,13 @@ impl Driver {
                 answer.give(Ok(Reply::Connection(standing)));
             }
             Request::Command(Command::Account(command), answer) if has_password(&command) => {
+                self.hurry();
                 self.password(command, answer);
             }
             Request::Command(command, answer) => {
+                if needs_server(&command) {
+                    self.hurry();
+                }
                 // Whoever asks may have come a moment ago.
                 self.look_for_people();
                 self.next_command += 1;
@@ -301,6 +311,17 @@ impl Driver {
                 // The face has gone if this fails.
                 let _ = answer.send(());
             }
+        }
+    }
+
+    /// Somebody wants something of a server that did not answer.
+    fn hurry(&mut self) {
+        let unreachable =
+            self.faces.state.borrow().failure().is_some_and(|error| error.kind == ErrorKind::Unreachable);
+        if let Link::Waiting(until) = &mut self.link
+            && unreachable
+        {
+            *until = (*until).min(self.failed + IMPATIENCE);
         }
     }
 
@@ -495,6 +516,7 @@ impl Driver {
     fn retry_later(&mut self, error: ClientError) {
         let now = Instant::now();
         let wait = self.backoff.failed(now, &mut os_rng());
+        self.failed = now;
         self.link = Link::Waiting(now + wait);
         let retry_in_ms = u64::try_from(wait.as_millis()).ok();
         self.stand(Standing::Offline { error, retry_in_ms });
@@ -577,5 +599,28 @@ impl Driver {
             }
             state.ended = Some(error);
         });
+    }
+}
+
+fn needs_server(command: &Command) -> bool {
+    match command {
+        Command::Send { .. }
+        | Command::Users
+        | Command::Safety(_)
+        | Command::Block { .. }
+        | Command::Chat(_)
+        | Command::Account(_) => true,
+        Command::Whoami
+        | Command::Connection
+        | Command::Fate(_)
+        | Command::Unprinted { .. }
+        | Command::PrintedAfter { .. }
+        | Command::Printed(_)
+        | Command::History { .. }
+        | Command::Outbox
+        | Command::DropOutbox(_)
+        | Command::Contacts
+        | Command::Trust { .. }
+        | Command::Doctor => false,
     }
 }

@@ -97,7 +97,14 @@ impl Vault {
             return Err(damaged(&WireError::TooLong));
         }
         let bytes = std::fs::read(&path).map_err(|error| file_error("read", &path, &error))?;
-        Self::decode(&bytes).map_err(|error| damaged(&error))
+        Self::decode(&bytes).map_err(|error| match error {
+            WireError::Version(version) if version > VERSION => {
+                ClientError::new(ErrorKind::Version, "the profile's key file was written by a newer sotto")
+                    .cause(format!("its version is {version}, this program knows {VERSION}"))
+                    .hint("update sotto")
+            }
+            error => damaged(&error),
+        })
     }
 
     /// The key, if the password opens one of the wraps. Takes a sixth of a second for each.
@@ -233,7 +240,7 @@ mod tests {
         Vault::keep(dir, Keep::Id(id)).unwrap();
         assert!(Vault::read(dir).unwrap().open("old").is_err());
         std::fs::write(Vault::path(dir), Writer::new().u8(3).count(0).finish()).unwrap();
-        assert!(Vault::read(dir).unwrap_err().message.contains("damaged"));
+        assert_eq!(Vault::read(dir).unwrap_err().kind, ErrorKind::Version);
     }
 
     #[test]

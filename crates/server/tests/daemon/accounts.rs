@@ -28,9 +28,9 @@ fn a_waiting_device_is_approved_on_another_and_signs_in_on_the_connection_it_wai
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(folder.path(), &[]);
     let alice = Person::new("alice", 1);
-    let mut first = Client::online(&daemon, &alice);
+    let mut first = Client::online(&daemon.address, &alice);
     let phone = alice.further(2);
-    let mut waiting = Client::greeted(&daemon);
+    let mut waiting = Client::greeted(&daemon.address);
     assert!(matches!(waiting.ask(&phone.password_login(AUTH_KEY)), ServerFrame::AccountIn(_)));
     assert_eq!(waiting.ask(&phone.request()), ServerFrame::Done);
     let Some(ServerFrame::PendingDevices(pending)) = first.next() else { panic!("nothing pushed") };
@@ -50,8 +50,8 @@ fn a_block_outlives_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(folder.path(), &[]);
     let (alice, bob) = (Person::new("alice", 1), Person::new("bob", 2));
-    let mut sender = Client::online(&daemon, &alice);
-    let mut reader = Client::online(&daemon, &bob);
+    let mut sender = Client::online(&daemon.address, &alice);
+    let mut reader = Client::online(&daemon.address, &bob);
     let block = |account: AccountId, blocked| ClientFrame::Block(Block { account, blocked });
     assert_eq!(reader.ask(&block(alice.account(), true)), ServerFrame::Done);
     let outcome = |client: &mut Client, n| match client.ask(&alice.submit(n, &bob)) {
@@ -61,9 +61,9 @@ fn a_block_outlives_the_server() {
     assert_eq!(outcome(&mut sender, 1), Outcome::Refused(Refusal::NotAccepted));
     daemon.kill();
     let daemon = Daemon::start(folder.path(), &[]);
-    let mut sender = Client::signed_in(&daemon, &alice);
+    let mut sender = Client::signed_in(&daemon.address, &alice);
     assert_eq!(outcome(&mut sender, 2), Outcome::Refused(Refusal::NotAccepted));
-    let mut reader = Client::signed_in(&daemon, &bob);
+    let mut reader = Client::signed_in(&daemon.address, &bob);
     assert_eq!(reader.ask(&block(alice.account(), false)), ServerFrame::Done);
     assert_eq!(outcome(&mut sender, 3), Outcome::Stored { connected: true });
 }
@@ -77,12 +77,12 @@ fn the_operator_disables_enables_and_deletes_accounts_with_a_daemon_and_without(
     };
     let daemon = Daemon::start(folder.path(), &[]);
     let (alice, bob) = (Person::new("alice", 1), Person::new("bob", 2));
-    let mut client = Client::online(&daemon, &alice);
-    Client::online(&daemon, &bob);
+    let mut client = Client::online(&daemon.address, &alice);
+    Client::online(&daemon.address, &bob);
     assert!(done(&user("disable", "alice", &[])).contains("is disabled"));
     assert_eq!(error(client.next()), ErrorCode::DISABLED);
     assert_eq!(client.next(), None, "closed at once");
-    let refused = Client::greeted(&daemon).try_sign_in(&alice);
+    let refused = Client::greeted(&daemon.address).try_sign_in(&alice);
     assert_eq!(error(Some(refused)), ErrorCode::DISABLED);
     let users = sottod(&["users", "--json", "--data-dir", dir]).out;
     assert!(
@@ -104,11 +104,11 @@ fn the_operator_disables_enables_and_deletes_accounts_with_a_daemon_and_without(
     assert_eq!(done(&user("enable", "alice", &["--json"])), r#"{"v":1,"type":"enabled","name":"alice"}"#);
     assert!(!sottod(&["users", "--data-dir", dir]).out.contains("disabled"));
     let daemon = Daemon::start(folder.path(), &[]);
-    Client::signed_in(&daemon, &alice);
-    let gone = Client::greeted(&daemon).try_sign_in(&bob);
+    Client::signed_in(&daemon.address, &alice);
+    let gone = Client::greeted(&daemon.address).try_sign_in(&bob);
     assert_eq!(error(Some(gone)), ErrorCode::UNKNOWN_USER);
     // Whoever takes the name is somebody else.
-    Client::online(&daemon, &Person::new("bob", 3));
+    Client::online(&daemon.address, &Person::new("bob", 3));
     let log = daemon.stop_and_log();
     assert!(!log.contains("ERROR"), "{log}");
 }
@@ -119,7 +119,7 @@ fn a_temporary_password_is_what_a_client_would_make_of_it() {
     let dir = folder.path().to_str().unwrap();
     let daemon = Daemon::start(folder.path(), &[]);
     let alice = Person::new("alice", 1);
-    let mut client = Client::online(&daemon, &alice);
+    let mut client = Client::online(&daemon.address, &alice);
     let printed = sottod(&["user", "reset-password", "alice", "--data-dir", dir]);
     let password = done(&printed);
     assert!(!printed.err.contains(password) && printed.err.contains("opens no message"), "{}", printed.err);
@@ -145,7 +145,7 @@ fn invites_make_accounts_where_the_server_asks_for_them() {
         |args: &[&str]| sottod(&[&["invite"], args, &["--data-dir", dir, "--config", config]].concat());
     let daemon = Daemon::start(&data, &["--config", config]);
     let (alice, bob, carol) = (Person::new("alice", 1), Person::new("bob", 2), Person::new("carol", 3));
-    let mut client = Client::greeted(&daemon);
+    let mut client = Client::greeted(&daemon.address);
     assert_eq!(error(Some(client.ask(&alice.register(None)))), ErrorCode::REGISTRATION_CLOSED);
     let made = invite(&["new", "--note", "for alice"]);
     let token = done(&made).to_owned();
@@ -172,7 +172,7 @@ fn invites_make_accounts_where_the_server_asks_for_them() {
     let note = "x".repeat(201);
     assert_eq!(invite(&["new", "--note", &note]).code, 1);
     let daemon = Daemon::start(&data, &["--config", config]);
-    let mut client = Client::greeted(&daemon);
+    let mut client = Client::greeted(&daemon.address);
     assert_eq!(error(Some(client.ask(&carol.register(Some(token))))), ErrorCode::REGISTRATION_CLOSED);
 }
 
@@ -182,15 +182,15 @@ fn a_reset_waits_across_a_restart_and_the_operator_shortens_it() {
     let dir = folder.path().to_str().unwrap();
     let daemon = Daemon::start(folder.path(), &[]);
     let (alice, new) = (Person::new("alice", 1), Person::new("alice", 5));
-    let mut device = Client::online(&daemon, &alice);
+    let mut device = Client::online(&daemon.address, &alice);
     let reset = ClientFrame::ResetAccount(ResetAccount { list: new.list().to_vec().into() });
-    let mut asker = Client::greeted(&daemon);
+    let mut asker = Client::greeted(&daemon.address);
     asker.ask(&alice.password_login(AUTH_KEY));
     let ServerFrame::Reset(ResetState::Pending(due)) = asker.ask(&reset) else { panic!("not pending") };
     assert_eq!(device.next(), Some(ServerFrame::Reset(ResetState::Pending(due))));
     daemon.kill();
     let daemon = Daemon::start(folder.path(), &[]);
-    let mut device = Client::signed_in(&daemon, &alice);
+    let mut device = Client::signed_in(&daemon.address, &alice);
     assert_eq!(device.next(), Some(ServerFrame::Reset(ResetState::Pending(due))));
     let users = sottod(&["users", "--json", "--data-dir", dir]).out;
     assert!(users.contains(r#""reset_due":"20"#), "{users}");
@@ -198,7 +198,7 @@ fn a_reset_waits_across_a_restart_and_the_operator_shortens_it() {
     assert!(done(&now).contains("new identity"), "{}", now.out);
     assert_eq!(error(device.next()), ErrorCode::UNKNOWN_DEVICE);
     assert_eq!(device.next(), None);
-    let mut asker = Client::greeted(&daemon);
+    let mut asker = Client::greeted(&daemon.address);
     asker.ask(&alice.password_login(AUTH_KEY));
     assert_eq!(asker.ask(&reset), ServerFrame::Reset(ResetState::Done));
     asker.sign_in(&new);

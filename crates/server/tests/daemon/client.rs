@@ -340,8 +340,8 @@ impl Client {
     }
 
     /// A connection that has said Hello.
-    pub(crate) fn greeted(daemon: &Daemon) -> Self {
-        let mut client = Self::connect(daemon);
+    pub(crate) fn greeted(server: &Address) -> Self {
+        let mut client = Self::connect(server);
         client.hello();
         client
     }

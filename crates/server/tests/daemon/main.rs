@@ -148,7 +148,7 @@ fn a_live_chat_is_seen_by_others_and_ends_when_one_quits_or_is_cut_off() {
     let dir = folder.path().to_str().unwrap();
     let mut daemon = Daemon::start(folder.path(), &[]);
     let [mut alice, mut bob, mut carol] = [("alice", 1), ("bob", 2), ("carol", 3)]
-        .map(|(name, seed)| Client::online(&daemon, &Person::new(name, seed)));
+        .map(|(name, seed)| Client::online(&daemon.address, &Person::new(name, seed)));
     let chat = chatting(&mut alice, &mut bob, "bob");
     let busy = |name: &str| Presence::Busy(vec![name.to_owned()]);
     assert_eq!(presences(&mut carol), [busy("bob"), busy("alice"), Presence::Available]);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    AccountRecord, Day, WaitingReset,
+    AccountRecord, Day,
     conformance::{Person, envelope, fill, fixture_invite, key, lived_in, outcomes, put, tag},
     dump,
 };
