@@ -122,6 +122,22 @@ fn it_takes_the_place_of_a_program_that_kept_the_profile() {
     assert_eq!(a.code().unwrap(), 0);
 }
 
+/// Without a shell nobody could let it go on, so the kernel does not stop it; the way is the same until then.
+#[test]
+fn a_stop_gives_the_terminal_back_and_takes_it_again() {
+    let town = Town::new().unwrap();
+    let alice = town.person("alice").unwrap();
+    let mut a = seat(&town, &alice, &[]);
+    at_menu(&a, "alice");
+    a.types("half\u{1a} and half").unwrap();
+    a.ends(&["Enter your choice:", "alice> half and half"]).unwrap();
+    assert!(!a.echoes().unwrap());
+    assert_eq!(a.raw().matches("\u{1b}[?2004h").count(), 2, "taken twice");
+    a.types("\u{3}\u{3}").unwrap();
+    assert_eq!(a.code().unwrap(), 130);
+    assert!(a.echoes().unwrap());
+}
+
 #[test]
 fn another_size_keeps_the_line_in_its_place() {
     let town = Town::new().unwrap();

@@ -219,9 +219,9 @@ impl Console {
                     terminal.redraw()
                 }
                 _ = terminal.continued.recv() => {
+                    // Whoever stopped it may have changed the terminal, and its size.
                     terminal.tty.take().map_err(|error| Failure::io("the terminal cannot be used", &error))?;
                     let size = terminal.tty.size();
-                    terminal.view.forget();
                     terminal.view.resized(size);
                     terminal.redraw()
                 }
@@ -240,6 +240,20 @@ impl Terminal {
             written.push_str(&self.view.draw(self.editor.text(), self.editor.cursor()));
         }
         written
+    }
+
+    /// Gives the terminal back and stops, as Ctrl-Z does to other programs; goes on here when the shell says so. Where nobody
+    /// could say so the kernel does not stop it.
+    fn suspend(&mut self) -> String {
+        let away = self.view.erase();
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(away.as_bytes()).and_then(|()| stdout.flush());
+        drop(stdout);
+        tty::restore();
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
+        // A terminal that cannot be taken is noticed when it is read.
+        let _ = self.tty.take();
+        self.redraw()
     }
 
     fn redraw(&mut self) -> String {
@@ -275,14 +289,7 @@ impl Terminal {
                 self.around(&format!("{choices}\n"))
             }
             Edit::Clear => self.view.clear(text, cursor),
-            Edit::Suspend => {
-                let written = self.view.enter(text);
-                tty::restore();
-                // Goes on here after SIGCONT, which is heard as an event too.
-                let _ =
-                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
-                written
-            }
+            Edit::Suspend => return (self.suspend(), None),
             Edit::Line(line) => {
                 self.prompting = false;
                 let begun = self.begun.take().unwrap_or(context);

@@ -165,11 +165,6 @@ impl View {
         format!("\x1b[H\x1b[2J{}", self.draw(text, cursor))
     }
 
-    /// Nothing of what was drawn can be relied on.
-    pub(super) fn forget(&mut self) {
-        self.drawn = None;
-    }
-
     /// Prompt and line as they are shown, and how many cells stand before the cursor. Of a line that is higher than the
     /// screen, or wider than the row where lines are only added, only the part around the cursor is shown.
     fn cells(&self, text: &str, cursor: usize) -> (Vec<Cell>, usize) {
