@@ -90,12 +90,14 @@ fn who_denies_cancels_or_leaves_is_told_about_on_both_sides() {
 
     a.enters("/invite bob").unwrap();
     b.ends(&question).unwrap();
+    a.ends(&["Waiting for bob. (cancel takes the invitation back)", "alice>"]).unwrap();
     a.enters("cancel").unwrap();
     below(&a, "alice", &["alice> cancel", "The invitation is taken back."]);
     below(&b, "bob", &["alice took the invitation back."]);
 
     a.enters("/invite bob").unwrap();
     b.ends(&question).unwrap();
+    a.ends(&["Waiting for bob. (cancel takes the invitation back)", "alice>"]).unwrap();
     drop(b);
     below(&a, "alice", &["bob has gone; there is no chat."]);
 }

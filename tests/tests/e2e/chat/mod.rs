@@ -53,6 +53,11 @@ pub(crate) fn in_chat(town: &Town, first: &Client, second: &Client) -> (Screen, 
     at_menu(&right, second.name());
     left.enters(&format!("/invite {}", second.name())).unwrap();
     right.shows(&format!("{} asks for a live chat. Accept? (yes/no)", first.name())).unwrap();
+    left.ends(&[
+        &format!("Waiting for {}. (cancel takes the invitation back)", second.name()),
+        &format!("{}>", first.name()),
+    ])
+    .unwrap();
     right.enters("yes").unwrap();
     for (screen, me, other) in [(&left, first, second), (&right, second, first)] {
         screen
