@@ -23,6 +23,8 @@ const FILE: &str = "vault";
 const FILE_NEW: &str = "vault.new";
 /// Version 1 had no ids of wraps; it is still read.
 const VERSION: u8 = 2;
+/// A file that starts with a higher number is no newer one but no key file at all.
+const PLAUSIBLE: u8 = 16;
 /// A password change keeps the old wrap beside the new one until the server has answered.
 const MAX_WRAPS: usize = 2;
 /// Bytes of one wrap; today's has 101.
@@ -98,7 +100,7 @@ impl Vault {
         }
         let bytes = std::fs::read(&path).map_err(|error| file_error("read", &path, &error))?;
         Self::decode(&bytes).map_err(|error| match error {
-            WireError::Version(version) if version > VERSION => {
+            WireError::Version(version) if (VERSION + 1..=PLAUSIBLE).contains(&version) => {
                 ClientError::new(ErrorKind::Version, "the profile's key file was written by a newer sotto")
                     .cause(format!("its version is {version}, this program knows {VERSION}"))
                     .hint("update sotto")
