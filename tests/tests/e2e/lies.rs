@@ -108,8 +108,15 @@ fn the_pinned_list_shown_again_sends_what_was_held_to_its_own_devices_only() {
     town.order(&[pose(&town, "alice", &elsewhere, "bob")]).unwrap();
     alice.run(&["send", "@bob", "a secret"]).unwrap().expect_code(5).unwrap();
     town.order(&[]).unwrap();
-    let healed = alice.ok(&["recv"]).unwrap();
-    assert!(warned(&healed, "the server shows the pinned key of bob again"), "{healed:?}");
+    // A command stays for a moment after its own work; on a busy machine the rest is the next one's.
+    let mut told = false;
+    for _ in 0..20 {
+        told |= warned(&alice.ok(&["recv"]).unwrap(), "the server shows the pinned key of bob again");
+        if alice.outbox().unwrap().is_empty() {
+            break;
+        }
+    }
+    assert!(told);
     assert!(alice.outbox().unwrap().is_empty());
     assert_eq!(received(&bob), ["before", "a secret"]);
     assert!(files(&town, "taken").is_empty());
