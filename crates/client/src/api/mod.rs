@@ -253,6 +253,9 @@ impl Fate {
     }
 }
 
+/// The reason of a message that was refused for good: who it was for does not want it. Every other refusal is tried again.
+pub const NOT_ACCEPTED: &str = "the recipient does not accept it";
+
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageFate {

@@ -10,7 +10,7 @@ use sotto_proto::{
 
 use super::{Core, CoreError, Step, content::is_message, lists::Sought};
 use crate::{
-    api::{ClientError, Fate},
+    api::{ClientError, Fate, NOT_ACCEPTED},
     store::{CopyFate, Entry},
 };
 
@@ -22,7 +22,7 @@ pub(super) fn refusal_text(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::MailboxFull => "the recipient's mailbox is full",
         Refusal::SenderShare => "too many of your messages wait in the recipient's mailbox",
-        Refusal::NotAccepted => "the recipient does not accept it",
+        Refusal::NotAccepted => NOT_ACCEPTED,
         Refusal::TooLarge => "the message is too large",
         Refusal::DiskFull => "the server's disk is full",
     }

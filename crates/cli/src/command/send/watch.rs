@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sotto_client::api::{ClientError, ErrorKind, Fate, MessageFate, Recipient};
+use sotto_client::api::{ClientError, ErrorKind, Fate, MessageFate, NOT_ACCEPTED, Recipient};
 use sotto_proto::MessageId;
 
 use crate::args::Wait;
@@ -225,6 +225,9 @@ impl Watch {
                 return Failure::new(ErrorKind::NotFound, format!("the server knows no user {name}"))
                     .hint("sotto users");
             }
+            Fate::Refused if reason.as_deref() == Some(NOT_ACCEPTED) => {
+                Failure::new(ErrorKind::Limit, format!("the message to {name} was refused"))
+            }
             Fate::Refused => Failure::new(ErrorKind::Limit, "the server did not take the message")
                 .hint("it is tried again later; see sotto outbox list"),
             Fate::Expired => Failure::new(ErrorKind::Limit, "the message waited too long and has expired"),
@@ -331,6 +334,18 @@ mod tests {
         let (watch, mut out) = watch(Wait::Stored, 1);
         assert!(watch.any_waiting());
         assert_eq!(code(watch, &offline(), &mut out), 3);
+    }
+
+    #[test]
+    fn only_what_is_tried_again_is_said_to_be() {
+        let hint = |reason: &str| {
+            let (mut watch, mut out) = watch(Wait::Stored, 1);
+            let refused = MessageFate { reason: Some(reason.to_owned()), ..fate(0, Fate::Refused) };
+            watch.fate(&refused, &mut out).unwrap();
+            watch.end(&End::Settled, &mut out).unwrap_err().hint
+        };
+        assert!(hint("the recipient's mailbox is full").unwrap().contains("again"));
+        assert_eq!(hint(NOT_ACCEPTED), None);
     }
 
     #[test]
