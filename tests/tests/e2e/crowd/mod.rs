@@ -1,8 +1,8 @@
 //! A hundred live chats at the same time, between two hundred people at clients of their own, on one server.
 //!
-//! A hundred because a server is to carry as many at once as a large school or a club has. Each account costs the client
-//! three times Argon2 with 64 MiB (the store's key, made and opened, and the key that stands for the password), which is
-//! most of what this test takes; so few people are made at a time, and what they say is short.
+//! Not more of them, for each account takes its client twice Argon2 with 64 MiB (the wrap of the store's key, and the key
+//! that stands for the password): two thirds of the minute or so of processor time that all this takes. And few register at a
+//! time, for the memory.
 
 mod person;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sotto_client::api::{
     ChatCommand, ChatEvent, ClientError, Command, Event, Fate, Recipient, Reply, Row, RowBody, User,
 };
-use sotto_client::driver::{Client, ClientOptions, Events, Notice, Profile};
-use sotto_client::setup::{Questions, RegisterOptions, ServerIdentity, register};
+use sotto_client::driver::{Client, ClientOptions, Events, Notice};
+use sotto_client::setup::{Questions, RegisterOptions, ServerIdentity, create};
 use sotto_proto::frame::ChatId;
 use sotto_proto::{Address, Username};
 use sotto_tests::sotto::COMMAND;
@@ -43,23 +43,20 @@ pub(super) struct Person {
 impl Person {
     /// Registers and sits down.
     pub(super) async fn come(server: &Address, dir: &Path, name: &str) -> Self {
-        let dir = dir.join(name);
-        let password = || Zeroizing::new("correct horse".to_owned());
         let options = RegisterOptions {
-            dir: dir.clone(),
+            dir: dir.join(name),
             server: server.clone(),
             username: name.to_owned(),
-            password: password(),
+            password: Zeroizing::new("correct horse".to_owned()),
             invite: None,
             name: String::new(),
         };
-        let registered = soon(register(options, Arc::new(NobodyAsks))).await.unwrap();
-        registered.published.unwrap();
-        let open = soon(Profile::lock(&dir).unwrap().unlock_async(password())).await.unwrap();
+        let account = soon(create(options, Arc::new(NobodyAsks))).await.unwrap();
         let options = ClientOptions { interactive: true, offline: false };
-        let client = soon(Client::start(open, options)).await.unwrap();
+        let client = soon(Client::start(account.open, options)).await.unwrap();
         let events = client.events();
         soon(client.wait_drained()).await.unwrap();
+        soon(client.wait_published()).await.unwrap();
         Self { name: name.to_owned(), client, events, rows: Vec::new(), delivered: 0 }
     }
 
