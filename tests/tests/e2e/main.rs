@@ -4,6 +4,7 @@
 
 mod chat;
 mod conversation;
+mod crowd;
 mod disk;
 mod enrolment;
 mod errors;

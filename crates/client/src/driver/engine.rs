@@ -175,8 +175,7 @@ mod tests {
     fn a_start_after_a_crash_keeps_what_the_server_may_have_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let profile = Profile::create(root.path()).unwrap();
-        profile.make_key("old").unwrap();
-        let (mut store, key) = profile.open_store("old").unwrap();
+        let (mut store, key) = profile.make_store("old").unwrap();
         let opens = |password| Vault::read(root.path()).unwrap().open(password).is_ok();
         // The wrap was written, and the core never heard of it.
         Vault::add(root.path(), key.expose(), "new").unwrap();

@@ -118,7 +118,10 @@ impl Profile {
 
     /// Opens the store whatever is in it.
     pub(crate) fn open_store(&self, password: &str) -> Result<(LocalStore, StoreKey), ClientError> {
-        let key = Vault::read(&self.dir)?.open(password)?;
+        self.open_with(Vault::read(&self.dir)?.open(password)?)
+    }
+
+    fn open_with(&self, key: VaultKey) -> Result<(LocalStore, StoreKey), ClientError> {
         let path = self.dir.join(STORE);
         // SQLite gives its log the mode of the file it belongs to, so the file is made here, empty and private.
         private_file().open(&path).map_err(|error| file_error("make", &path, &error))?;
@@ -128,9 +131,9 @@ impl Profile {
         Ok((store, StoreKey(Arc::new(key))))
     }
 
-    /// Makes a new key and wraps it: the first step of a new profile. A store without its key would be lost, so there
-    /// must be none yet.
-    pub(crate) fn make_key(&self, password: &str) -> Result<(), ClientError> {
+    /// Makes a new key, wraps it, and makes the store under it: the first step of a new profile. A store without its key
+    /// would be lost, so there must be none yet.
+    pub(crate) fn make_store(&self, password: &str) -> Result<(LocalStore, StoreKey), ClientError> {
         if self.has_store() {
             return Err(ClientError::new(
                 ErrorKind::LocalStore,
@@ -139,7 +142,7 @@ impl Profile {
             .cause(self.dir.display())
             .hint("bring the file `vault` back from a copy, or use another --profile"));
         }
-        Vault::make(&self.dir, password)
+        self.open_with(Vault::make(&self.dir, password)?)
     }
 
     /// Whether there is a store: without one, a key file alone is worth nothing.
@@ -353,8 +356,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("p");
         let profile = Profile::create(&dir).unwrap();
-        profile.make_key("right").unwrap();
-        drop(profile.open_store("right").unwrap());
+        drop(profile.make_store("right").unwrap());
         assert_eq!(mode(&dir.join(STORE)), 0o600);
         drop(profile);
 
@@ -381,8 +383,7 @@ mod tests {
 
         let root = tempfile::tempdir().unwrap();
         let profile = Profile::create(root.path()).unwrap();
-        profile.make_key("right").unwrap();
-        let (mut store, _) = profile.open_store("right").unwrap();
+        let (mut store, _) = profile.make_store("right").unwrap();
         let (secret, device) = (AccountSecret::from_seed(&[1; 32]), DeviceSecret::generate(&mut os_rng()));
         let username: Username = "alice".parse().unwrap();
         let certificate = secret
@@ -431,12 +432,11 @@ mod tests {
     fn a_discarded_profile_can_be_begun_again_and_a_store_never_loses_its_key() {
         let root = tempfile::tempdir().unwrap();
         let profile = Profile::create(root.path()).unwrap();
-        profile.make_key("one").unwrap();
-        drop(profile.open_store("one").unwrap());
-        assert_eq!(profile.make_key("two").unwrap_err().kind, ErrorKind::LocalStore);
+        drop(profile.make_store("one").unwrap());
+        assert_eq!(profile.make_store("two").err().unwrap().kind, ErrorKind::LocalStore);
         profile.discard().unwrap();
         assert!(!Profile::exists(root.path()));
-        profile.make_key("two").unwrap();
+        drop(profile.make_store("two").unwrap());
         drop(profile.open_store("two").unwrap());
     }
 }

@@ -55,10 +55,11 @@ impl Vault {
     }
 
     /// Makes a new key, and a file with one wrap of it.
-    pub(super) fn make(dir: &Path, password: &str) -> Result<(), ClientError> {
+    pub(super) fn make(dir: &Path, password: &str) -> Result<VaultKey, ClientError> {
         let key = VaultKey::generate(&mut os_rng());
         let wrap = key.wrap(&mut os_rng(), password).map_err(vault_error)?;
-        Self { wraps: vec![(random_id(), wrap)] }.write(dir)
+        Self { wraps: vec![(random_id(), wrap)] }.write(dir)?;
+        Ok(key)
     }
 
     /// Adds a wrap of the key under another password, durably: from here on both open the store.

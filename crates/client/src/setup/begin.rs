@@ -179,11 +179,7 @@ fn opened(
     store: Option<(LocalStore, StoreKey)>,
     password: &str,
 ) -> Result<(LocalStore, StoreKey), ClientError> {
-    if let Some(store) = store {
-        return Ok(store);
-    }
-    profile.make_key(password)?;
-    profile.open_store(password)
+    store.map_or_else(|| profile.make_store(password), Ok)
 }
 
 /// The server has confirmed this device.

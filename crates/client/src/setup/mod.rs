@@ -22,7 +22,7 @@ use crate::{
 
 pub use greet::{Greeting, greet};
 pub use login::{check_password, login};
-pub use register::register;
+pub use register::{create, register};
 pub use reset::{Reset, reset};
 pub use sotto_crypto::RecoveryPhrase;
 
@@ -112,6 +112,18 @@ pub struct Registered {
     /// Whether others can write to it already. The account exists in any case; if this is an error, the keys follow at
     /// the next connection.
     pub published: Result<(), ClientError>,
+}
+
+/// A new account whose first client has not been started yet.
+pub struct NewAccount {
+    /// Its name.
+    pub username: Username,
+    /// The server's address with fingerprint.
+    pub server: Address,
+    /// To be written down.
+    pub recovery_phrase: RecoveryPhrase,
+    /// The profile.
+    pub open: OpenProfile,
 }
 
 /// A new device of an account.

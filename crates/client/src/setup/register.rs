@@ -9,7 +9,7 @@ use sotto_proto::{
 };
 
 use super::{
-    Questions, RegisterOptions, Registered,
+    NewAccount, Questions, RegisterOptions, Registered,
     begin::{Begun, Unfinished, bug, new_device, random_id},
     parse_name, password_key, publish,
     session::{Failed, Session, unexpected},
@@ -19,12 +19,22 @@ use crate::{
     driver::{now_ms, os_rng},
 };
 
-/// Makes an account, with this machine as its first device. If it is interrupted, the same call again goes on with
-/// the same keys; a name that the server refuses leaves nothing behind.
+/// Makes an account, with this machine as its first device, and lets others write to it. If it is interrupted, the same
+/// call again goes on with the same keys; a name that the server refuses leaves nothing behind.
 pub async fn register(
     options: RegisterOptions,
     questions: Arc<dyn Questions>,
 ) -> Result<Registered, ClientError> {
+    let NewAccount { username, server, recovery_phrase, open } = create(options, questions).await?;
+    Ok(Registered { username, server, recovery_phrase, published: publish(open).await })
+}
+
+/// Does what [`register`] does, for a program that goes on as the account's client: the profile is open, and does not
+/// have to be opened a second time. Others can write to the account once that client has published its keys.
+pub async fn create(
+    options: RegisterOptions,
+    questions: Arc<dyn Questions>,
+) -> Result<NewAccount, ClientError> {
     let RegisterOptions { dir, server, username, password, invite, name } = options;
     let username = parse_name(&username)?;
     let password = Arc::new(password);
@@ -59,12 +69,8 @@ pub async fn register(
         }
     }
     let open = begun.finish(&name).await?;
-    Ok(Registered {
-        username,
-        server: full,
-        recovery_phrase: RecoveryPhrase::of(&AccountSecret::from_seed(&seed)),
-        published: publish(open).await,
-    })
+    let recovery_phrase = RecoveryPhrase::of(&AccountSecret::from_seed(&seed));
+    Ok(NewAccount { username, server: full, recovery_phrase, open })
 }
 
 /// Whether the interrupted attempt was this very registration.
