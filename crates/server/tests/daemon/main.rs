@@ -4,6 +4,7 @@
 mod accounts;
 mod claims;
 mod client;
+mod directory;
 mod program;
 
 use std::{
