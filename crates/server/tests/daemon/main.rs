@@ -5,6 +5,7 @@ mod accounts;
 mod claims;
 mod client;
 mod directory;
+mod migrate;
 mod program;
 
 use std::{
