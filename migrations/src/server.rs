@@ -29,8 +29,27 @@ pub const ROLES: [&str; 3] = [DIRECTORY, QUEUE, PREKEY];
 /// A step: reads the trees of the layout it is given, writes new ones, answers the layout it leads to.
 type Step = fn(&sled::Db, &Layout) -> Result<Layout, ServerMigrationError>;
 
-/// Step n leads from version n + 1 to version n + 2: version 1 is the first, and is made, not migrated to.
-const STEPS: &[Step] = &[accounts_say_their_form];
+/// Step n leads from version n + 1 to version n + 2: version 1 is the first, and is made, not migrated to. Each with what
+/// it does, in words for the operator.
+const STEPS: &[(&str, Step)] =
+    &[("invites, and accounts that say which form their record has", accounts_say_their_form)];
+
+/// A step that a store has before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepAhead {
+    /// The version it leads from.
+    pub from: u32,
+    /// The version it leads to.
+    pub to: u32,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// The steps that [`migrate`] takes with a store of this version.
+pub fn steps_from(version: u32) -> Vec<StepAhead> {
+    let steps = (1..).zip(STEPS).map(|(from, (about, _))| StepAhead { from, to: from + 1, about });
+    steps.filter(|step| step.from >= version).collect()
+}
 
 /// To version 2: account records hold more, and invites stand in the directory. Each account's row says by its own
 /// version byte which form it has, and is written in the new one when it next changes: its content may be a file, which
@@ -148,7 +167,8 @@ pub fn migrate(
     db: &sled::Db,
     sync: &mut dyn FnMut() -> Result<(), ServerMigrationError>,
 ) -> Result<Layout, ServerMigrationError> {
-    migrate_by(db, STEPS, sync)
+    let steps: Vec<Step> = STEPS.iter().map(|(_, step)| *step).collect();
+    migrate_by(db, &steps, sync)
 }
 
 fn migrate_by(
@@ -228,6 +248,15 @@ mod tests {
         assert_eq!((read(&db).unwrap(), syncs), (second.clone(), 2));
         assert_eq!(second.tree(&db, DIRECTORY).unwrap().get("a").unwrap().unwrap().as_ref(), b"1");
         assert_eq!(migrate(&db, &mut || panic!("nothing left to do")).unwrap(), second);
+    }
+
+    #[test]
+    fn the_steps_ahead_lead_from_a_store_s_version_to_this_program_s() {
+        for version in 1..=SERVER_VERSION {
+            let steps = steps_from(version);
+            let versions: Vec<_> = steps.iter().map(|step| (step.from, step.to)).collect();
+            assert_eq!(versions, (version..SERVER_VERSION).map(|from| (from, from + 1)).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -113,6 +113,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: BackupCommand,
     },
+    /// The version of the store
+    Migrate {
+        #[command(subcommand)]
+        command: MigrateCommand,
+    },
     /// The configuration
     Config {
         #[command(subcommand)]
@@ -214,6 +219,26 @@ pub(crate) enum BackupCommand {
     Restore {
         /// The folder
         path: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Say which version the store has, and what would be done to it
+    Status {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Bring the store to this program's version, without starting a server
+    Run {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         place: Place,
     },

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod migrate;
 mod operator;
 
 use std::{
@@ -147,6 +148,7 @@ fn dispatch(cli: Cli, tap: Box<dyn Tap>) -> Result<(), Failure> {
             Ok(())
         }
         Some(Command::Backup { command }) => backup(&command),
+        Some(Command::Migrate { command }) => migrate::migrate(&command),
         Some(Command::Config { command }) => config_command(&command),
         Some(Command::Util { command }) => util(&command),
     }

@@ -10,7 +10,11 @@ use sotto_proto::{address::DEFAULT_PORT, frame::Registration, limits};
 use thiserror::Error;
 use toml::{Table, Value};
 
-use crate::{core::CoreConfig, nearest::nearest, shell::listener::Listen};
+use crate::{
+    core::{CoreConfig, Directory},
+    nearest::nearest,
+    shell::listener::Listen,
+};
 
 /// A message that waits longer than any key lives opens for nobody.
 const LONGEST_RETENTION_DAYS: u64 = 150;
@@ -47,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) max_clients: usize,
     /// Who may make an account.
     pub(crate) registration: Registration,
+    /// Whom an account sees in the directory.
+    pub(crate) directory: Directory,
     /// How the log looks.
     pub(crate) log_format: LogFormat,
     /// `error`, `warn`, `info` or `debug`.
@@ -95,6 +101,11 @@ const KEYS: &[Key] = &[
     Key {
         name: "registration",
         about: "Who may make an account: \"open\", \"invite\" (sottod invite new) or \"closed\".",
+        example: "\"open\"",
+    },
+    Key {
+        name: "directory",
+        about: "Whom an account sees: \"open\" (everybody) or \"closed\" (those it shares a conversation with).",
         example: "\"open\"",
     },
     Key { name: "log.format", about: "\"text\" or \"json\".", example: "\"text\"" },
@@ -164,6 +175,7 @@ impl Config {
             public_host: None,
             max_clients: core.max_clients,
             registration: core.registration,
+            directory: core.directory,
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             retention_ms: core.retention_ms,
@@ -181,6 +193,7 @@ impl Config {
         CoreConfig {
             max_clients: self.max_clients,
             registration: self.registration,
+            directory: self.directory,
             hashing_line: self.hashing_line,
             retention_ms: self.retention_ms,
             mailbox_envelopes: self.mailbox_envelopes,
@@ -222,6 +235,7 @@ impl Config {
             "public_host" => self.public_host = Some(parse_host(text(name, value)?)?),
             "max_clients" => self.max_clients = number(name, value, 1)?,
             "registration" => self.registration = parse_registration(text(name, value)?)?,
+            "directory" => self.directory = parse_directory(text(name, value)?)?,
             "log.format" => {
                 self.log_format = match text(name, value)? {
                     "text" => LogFormat::Text,
@@ -268,6 +282,10 @@ impl Config {
             Registration::Invite => "invite",
             Registration::Closed => "closed",
         };
+        let directory = match self.directory {
+            Directory::Open => "open",
+            Directory::Closed => "closed",
+        };
         let listen = match self.listen {
             Listen::Everywhere(port) => port.to_string(),
             Listen::At(address) => address.to_string(),
@@ -282,7 +300,7 @@ impl Config {
         };
         format!(
             "listen = {listen:?}\ndata_dir = {:?}\n{host}max_clients = {}\nregistration = {registration:?}\n\
-             \n[log]\nformat = {format:?}\nlevel = {:?}\n\
+             directory = {directory:?}\n\n[log]\nformat = {format:?}\nlevel = {:?}\n\
              \n[limits]\nretention_days = {}\nmailbox_envelopes = {}\nmailbox_mib = {}\n\
              registrations_per_address = {}\nclaims_per_account = {}\n\
              \n[hashing]\nmemory_mib = {}\nline = {}\n",
@@ -364,6 +382,14 @@ fn parse_registration(text: &str) -> Result<Registration, String> {
         "invite" => Ok(Registration::Invite),
         "closed" => Ok(Registration::Closed),
         other => Err(format!("registration is \"open\", \"invite\" or \"closed\", not \"{other}\"")),
+    }
+}
+
+fn parse_directory(text: &str) -> Result<Directory, String> {
+    match text {
+        "open" => Ok(Directory::Open),
+        "closed" => Ok(Directory::Closed),
+        other => Err(format!("directory is \"open\" or \"closed\", not \"{other}\"")),
     }
 }
 

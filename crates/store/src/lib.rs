@@ -22,4 +22,5 @@ pub use invite::{Invite, InviteHash};
 pub use mailbox::{AckOutcome, Appended, Delivery, NewEnvelope, Submission, SubmissionKey, Usage};
 pub use memory::MemoryStore;
 pub use sled::SledStore;
+pub use sotto_migrations::server::{SERVER_VERSION, StepAhead, steps_from};
 pub use store::{Pending, Promise, Store};

@@ -2,6 +2,15 @@
 
 use sotto_proto::{frame::Registration, limits};
 
+/// Whom an account sees in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directory {
+    /// Everybody.
+    Open,
+    /// Those with whom it shares a conversation.
+    Closed,
+}
+
 /// What the core goes by; the defaults are those of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoreConfig {
@@ -9,6 +18,8 @@ pub struct CoreConfig {
     pub max_clients: usize,
     /// Who may make an account.
     pub registration: Registration,
+    /// Who sees whom.
+    pub directory: Directory,
     /// Passwords that wait to be hashed or checked; beyond this a login is told to come again. A line of 512 takes
     /// two cores some ten seconds.
     pub hashing_line: usize,
@@ -28,6 +39,7 @@ impl Default for CoreConfig {
         Self {
             max_clients: 10_000,
             registration: Registration::Open,
+            directory: Directory::Open,
             hashing_line: 512,
             retention_ms: limits::RETENTION_MS,
             mailbox_envelopes: limits::MAILBOX_ENVELOPES,

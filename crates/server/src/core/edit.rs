@@ -199,7 +199,12 @@ impl Core {
     fn edited(&mut self, now_ms: u64, editor: Editor, edit: &Edit, old: &Known, new: &AccountRecord) {
         let (mut answer, mut action) = (ServerFrame::Done, "done");
         match edit {
-            Edit::Block(block) => action = if block.blocked { "blocked" } else { "unblocked" },
+            Edit::Block(block) if block.blocked => {
+                // In a closed directory they do not see each other any more.
+                self.partners.part(&new.account, &block.account);
+                action = "blocked";
+            }
+            Edit::Block(_) => action = "unblocked",
             Edit::Seen(_) | Edit::Disable(false) => {}
             Edit::Reset(reset) => {
                 let state = ResetState::Pending(reset.due_ms);

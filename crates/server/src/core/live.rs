@@ -272,6 +272,14 @@ impl Core {
     /// Whether an account may be asked now.
     fn may_be_invited(&self, from: AccountId, user: &Known) -> Result<(), Refused> {
         let name = &user.record.username;
+        if !self.sees(&from, &user.record.account) {
+            // The same for everybody, there or not, and whether they block or not.
+            let message = format!(
+                "on this server one invites only people one shares a conversation with: write to {name} first; \
+                 once their client has received it, invite them"
+            );
+            return Err((ErrorCode::NOT_ACCEPTED, message.into()));
+        }
         if !Self::accepts(from, user) {
             let message = format!("{name} does not accept invitations from you");
             return Err((ErrorCode::NOT_ACCEPTED, message.into()));

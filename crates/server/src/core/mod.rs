@@ -26,6 +26,7 @@ mod login;
 mod opening;
 mod operator;
 mod orders;
+mod partners;
 mod password;
 mod pending;
 mod prekeys;
@@ -54,7 +55,7 @@ use sotto_proto::{
 };
 use sotto_store::{AccountRecord, Day, StoreError};
 
-pub use config::CoreConfig;
+pub use config::{CoreConfig, Directory};
 pub use event::{Event, Level};
 pub use io::{
     ConnectionId, Input, Job, Operation, Output, Question, SendClass, StoreCall, StoreReply, WorkResult,
@@ -67,6 +68,7 @@ use chats::Chats;
 use connection::{Connection, Session, Ticket};
 use known::{Known, KnownAccounts};
 use line::Found;
+use partners::Partners;
 use pending::Pending;
 use step::{Step, Toil};
 use sweep::Sweep;
@@ -114,6 +116,8 @@ pub struct Core {
     registrations: Buckets<IpAddr>,
     invitations: Buckets<AccountId>,
     waiting: Waiting,
+    /// Filled only where the directory is closed.
+    partners: Partners,
     pending: Pending,
     sweep: Sweep,
     stopping: bool,
@@ -152,6 +156,7 @@ impl Core {
             registrations,
             invitations: Buckets::new(live::INVITE_BURST, live::INVITE_REFILL_MS),
             waiting: Waiting::default(),
+            partners: Partners::default(),
             pending: Pending::default(),
             sweep: Sweep::new(),
             stopping: false,
@@ -210,6 +215,10 @@ impl Core {
     fn reload(&mut self, config: CoreConfig) {
         self.claims.set_burst(config.claim_burst);
         self.registrations.set_burst(config.register_burst);
+        if config.directory == Directory::Open {
+            // An open server needs not know who writes to whom.
+            self.partners = Partners::default();
+        }
         // The store keeps what it was opened with.
         let CoreConfig { retention_ms, mailbox_envelopes, .. } = self.config;
         self.config = CoreConfig { retention_ms, mailbox_envelopes, ..config };
@@ -321,8 +330,8 @@ impl Core {
             (Step::Recall { ticket, outline, otherwise }, StoreReply::Submission(recorded)) => {
                 self.recalled(ticket, &outline, &otherwise, recorded);
             }
-            (Step::Append { ticket, outline, planned }, StoreReply::Appended(appended)) => {
-                self.appended(ticket, &outline, planned, appended);
+            (Step::Append { ticket, sender, outline, planned }, StoreReply::Appended(appended)) => {
+                self.appended(ticket, sender, &outline, planned, appended);
             }
             (Step::Ack { ticket }, StoreReply::Acked(outcome)) => {
                 if self.acked(ticket, outcome) {
@@ -353,7 +362,7 @@ impl Core {
     fn step_failed(&mut self, now_ms: u64, step: Step, error: StoreError) {
         let ticket = step.ticket();
         match step {
-            Step::Append { ticket, outline, planned } => {
+            Step::Append { ticket, outline, planned, .. } => {
                 return self.append_failed(ticket, &outline, &planned, now_ms, error);
             }
             Step::ReaderMailbox { connection } | Step::ReaderBatch { connection } => {

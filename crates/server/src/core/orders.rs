@@ -142,6 +142,7 @@ impl Core {
             }
         }
         self.pending.forget(account);
+        self.partners.forget(account);
         self.close_account(account, reason);
     }
 }

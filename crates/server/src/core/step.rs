@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sotto_proto::{
-    DeviceId, FateTag, QueueNumber, SignedDeviceList, Username,
+    AccountId, DeviceId, FateTag, QueueNumber, SignedDeviceList, Username,
     frame::{AuthKey, MailboxState, ServerFrame, Submit},
 };
 
@@ -40,6 +40,8 @@ impl ListSource {
 /// One envelope of a Submit on its way into the store.
 #[derive(Debug)]
 pub(super) struct Planned {
+    /// The account whose device it is for.
+    pub(super) to: Arc<Known>,
     pub(super) device: DeviceId,
     /// Under which it is counted.
     pub(super) tag: FateTag,
@@ -95,7 +97,7 @@ pub(super) enum Step {
     /// A Submit of which nothing is stored now: whether it was stored before.
     Recall { ticket: Ticket, outline: Vec<Outline>, otherwise: Box<ServerFrame> },
     /// A Submit on its way to stable storage.
-    Append { ticket: Ticket, outline: Vec<Outline>, planned: Vec<Planned> },
+    Append { ticket: Ticket, sender: AccountId, outline: Vec<Outline>, planned: Vec<Planned> },
     /// An acknowledgement.
     Ack { ticket: Ticket },
     /// The cursor in an Attach.

@@ -147,17 +147,19 @@ impl Core {
         for envelope in submit.envelopes {
             let account = known.iter().find(|(account, _)| *account == envelope.account);
             let account = account.and_then(|(_, known)| known.as_ref());
-            let listed = account.is_some_and(|known| known.has_device(&envelope.device));
-            let blocked = account.is_some_and(|known| known.blocks(&sender));
-            if !listed {
+            let Some(to) = account.filter(|known| known.has_device(&envelope.device)) else {
                 asked |= !envelope.transient;
                 outlines.push(outline(&envelope, Outcome::UnknownDevice));
-            } else if blocked && envelope.transient {
+                continue;
+            };
+            let blocked = to.blocks(&sender);
+            if blocked && envelope.transient {
                 outlines.push(outline(&envelope, Outcome::Refused(Refusal::NotAccepted)));
             } else if envelope.transient {
-                let fits = envelope.envelope.len() <= MAX_ENVELOPE;
+                // It would leave no trace with who gets it, so a stranger could ask all day long who is there.
+                let may = self.sees(&sender, &envelope.account) && envelope.envelope.len() <= MAX_ENVELOPE;
                 let outline = outline(&envelope, Outcome::Dropped);
-                let passed = fits && self.pass(now_ms, &envelope.device, envelope.envelope.into_vec());
+                let passed = may && self.pass(now_ms, &envelope.device, envelope.envelope.into_vec());
                 let outcome = if passed { Outcome::Passed } else { Outcome::Dropped };
                 outlines.push(Outline { outcome, ..outline });
             } else {
@@ -165,14 +167,14 @@ impl Core {
                 if blocked {
                     refused.insert(envelope.device, Refusal::NotAccepted);
                 }
-                let (plan, envelope) = self.plan(now_ms, ticket, sender, envelope, &mut refused);
+                let (plan, envelope) = self.plan(now_ms, ticket, sender, (to, envelope), &mut refused);
                 planned.push(plan);
                 envelopes.push(envelope);
             }
         }
         if !envelopes.is_empty() {
             let submission = Submission { key, envelopes, now_ms };
-            let step = Step::Append { ticket, outline: outlines, planned };
+            let step = Step::Append { ticket, sender, outline: outlines, planned };
             self.call(step, StoreCall::Append(submission));
             return;
         }
@@ -192,7 +194,7 @@ impl Core {
         now_ms: u64,
         ticket: Ticket,
         sender: AccountId,
-        envelope: OutgoingEnvelope,
+        (to, envelope): (&Arc<Known>, OutgoingEnvelope),
         refused_before: &mut HashMap<DeviceId, Refusal>,
     ) -> (Planned, NewEnvelope) {
         let OutgoingEnvelope { device, fate_tag, envelope, .. } = envelope;
@@ -216,7 +218,7 @@ impl Core {
         let connected = self.devices.contains_key(&device);
         let envelope = if refused.is_some() { Vec::new() } else { envelope };
         (
-            Planned { device, tag: fate_tag, counted, copy },
+            Planned { to: Arc::clone(to), device, tag: fate_tag, counted, copy },
             NewEnvelope { device, fate_tag, envelope, connected, refused },
         )
     }
@@ -224,6 +226,7 @@ impl Core {
     pub(super) fn appended(
         &mut self,
         ticket: Ticket,
+        sender: AccountId,
         outline: &[Outline],
         planned: Vec<Planned>,
         appended: Appended,
@@ -231,7 +234,10 @@ impl Core {
         let stored_ms = appended.submitted.stored_ms;
         for (plan, number) in planned.into_iter().zip(&appended.numbers) {
             match number {
-                Some(number) => self.arrived(&plan.device, *number, stored_ms, plan.copy),
+                Some(number) => {
+                    self.met(sender, &plan.to.record);
+                    self.arrived(&plan.device, *number, stored_ms, plan.copy);
+                }
                 None if plan.counted => {
                     self.waiting.remove(&plan.tag);
                 }

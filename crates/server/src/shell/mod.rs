@@ -221,7 +221,7 @@ impl Running {
                 // A driver that has ended is noticed by whoever waits for it.
                 drop(self.sender.send(Message::Reload(config.core())).await);
                 info!(
-                    "configuration read again: rates, registration and the number of clients hold from now on, the rest at the next start"
+                    "configuration read again: rates, registration, directory and the number of clients hold from now on, the rest at the next start"
                 );
             }
             Err(error) => error!("configuration not changed: {error}"),

@@ -4,6 +4,8 @@
 mod accounts;
 mod claims;
 mod client;
+mod directory;
+mod migrate;
 mod program;
 
 use std::{

@@ -66,6 +66,18 @@ fn open_sled(path: &Path, config: &StoreConfig) -> Result<::sled::Db, StoreError
     })
 }
 
+/// Opens sled in a generation that was finished once: what is missing there is not made anew.
+fn open_finished(path: &Path, config: &StoreConfig) -> Result<::sled::Db, StoreError> {
+    let length = std::fs::metadata(path.join("db"))
+        .map_err(|error| StoreError::Damaged(format!("the database's file: {error}")))?
+        .len();
+    if length == 0 || !path.join("conf").exists() {
+        return Err(StoreError::Damaged("the database's files are empty or missing".to_owned()));
+    }
+    remove_unfinished_snapshots(path)?;
+    open_sled(path, config)
+}
+
 /// Random bytes of the operating system.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
     let mut bytes = [0; N];
@@ -93,17 +105,27 @@ impl Database {
         Ok(database)
     }
 
+    /// The version of a finished generation, which is left as it is.
+    pub(crate) fn version(folder: &Folder, at: Generation, config: &StoreConfig) -> Result<u32, StoreError> {
+        let path = folder.generation(at);
+        let db = open_finished(&path, config)?;
+        let version = guarded(|| match server::read(&db) {
+            Ok(layout) => Ok(layout.version),
+            Err(ServerMigrationError::TooNew { found }) => Ok(found),
+            Err(error) => Err(error.into()),
+        });
+        guarded(|| {
+            drop(db);
+            Ok(())
+        })?;
+        wait_until_free(&path)?;
+        version
+    }
+
     /// Opens a finished generation and brings it to the newest version.
     pub(crate) fn open(folder: &Folder, at: Generation, config: &StoreConfig) -> Result<Self, StoreError> {
         let path = folder.generation(at);
-        let length = std::fs::metadata(path.join("db"))
-            .map_err(|error| StoreError::Damaged(format!("the database's file: {error}")))?
-            .len();
-        if length == 0 || !path.join("conf").exists() {
-            return Err(StoreError::Damaged("the database's files are empty or missing".to_owned()));
-        }
-        remove_unfinished_snapshots(&path)?;
-        let db = open_sled(&path, config)?;
+        let db = open_finished(&path, config)?;
         let layout = guarded(|| {
             let data = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
             let mut sync = || -> Result<(), ServerMigrationError> {

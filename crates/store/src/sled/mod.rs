@@ -125,6 +125,12 @@ impl SledStore {
         Ok(Self { lines, pretend_full, writer: Some(thread) })
     }
 
+    /// Which version the store in `folder` has, also a newer one than this program reads; `None` where there is none.
+    /// Opening is what migrates it; this leaves it as it is. Blocks.
+    pub fn version(folder: &Path, config: &StoreConfig) -> Result<Option<u32>, StoreError> {
+        opening::version(folder, config)
+    }
+
     /// Calls this once when the store has failed: nothing is written any more, and the program should end. At once, if
     /// it failed before.
     pub fn on_failure(&self, hook: impl FnOnce(StoreError) + Send + 'static) {

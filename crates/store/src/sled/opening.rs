@@ -70,6 +70,16 @@ pub(crate) fn open(
     Ok(writer)
 }
 
+/// Which version the store in a folder has; `None` where there is none. Nothing is migrated, compacted or removed.
+pub(crate) fn version(path: &Path, config: &StoreConfig) -> Result<Option<u32>, StoreError> {
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    let folder = Folder::take(path)?;
+    let active = folder.active()?;
+    active.map(|generation| Database::version(&folder, generation, config)).transpose()
+}
+
 fn create(folder: &Folder, config: &StoreConfig) -> Result<Database, StoreError> {
     // Nothing was ever acknowledged from a store that was not finished: also its files are left over.
     let generation = folder.begin()?;

@@ -65,7 +65,7 @@ pub(super) fn with_two_devices(bench: &mut Bench, name: &str, seed: u8) -> User 
 }
 
 impl Bench {
-    fn inviting(&mut self, id: ConnectionId, users: &[&str]) -> ChatId {
+    pub(super) fn inviting(&mut self, id: ConnectionId, users: &[&str]) -> ChatId {
         match self.ask(id, invite(users)) {
             ServerFrame::Inviting(Inviting { chat, .. }) => chat,
             other => panic!("not invited: {other:?}"),
@@ -73,7 +73,7 @@ impl Bench {
     }
 
     /// Two that are in a chat, and have seen it start.
-    fn chatting(&mut self, one: ConnectionId, other: ConnectionId, name: &str) -> ChatId {
+    pub(super) fn chatting(&mut self, one: ConnectionId, other: ConnectionId, name: &str) -> ChatId {
         let chat = self.inviting(one, &[name]);
         assert_eq!(self.ask(other, accept(chat)), ServerFrame::Done);
         self.pushes(one);

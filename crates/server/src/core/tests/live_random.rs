@@ -280,7 +280,7 @@ impl World {
                 others.map(|chat| chat.others(&user.account).iter().map(ToString::to_string).collect());
             let free =
                 if people.contains_key(&user.account) { Presence::Available } else { Presence::Offline };
-            assert_eq!(core.presence(&user.account), others.map_or(free, Presence::Busy));
+            assert_eq!(core.presence(&user.account, &user.account), others.map_or(free, Presence::Busy));
         }
     }
 

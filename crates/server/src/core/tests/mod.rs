@@ -5,6 +5,7 @@ mod accounts;
 mod blocks;
 mod delivery;
 mod devices;
+mod directory;
 mod limits;
 mod live;
 mod live_random;

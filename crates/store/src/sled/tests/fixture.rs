@@ -122,11 +122,19 @@ fn a_folder_of_version_1_is_opened_as_one_of_version_2() {
         let old = Layout { version: 1, ..Layout::new() };
         database.trees.meta.insert(LAYOUT_KEY, old.encode()).unwrap();
     });
+    for _ in 0..2 {
+        assert_eq!(SledStore::version(&path, &config), Ok(Some(1)), "asking migrates nothing");
+    }
     let store = SledStore::open(&path, config).unwrap();
     check_v1(&store);
     let file = folder.path().join("dump");
     store.export(file.clone()).wait().unwrap();
     assert_eq!(dump::verify(&file).unwrap().version, 2);
+    assert_eq!(SledStore::version(&path, &config), Err(StoreError::InUse));
+    drop(store);
+    assert_eq!(SledStore::version(&path, &config), Ok(Some(2)));
+    assert_eq!(SledStore::version(&folder.path().join("none"), &config), Ok(None));
+    assert!(!folder.path().join("none").exists(), "nothing was made");
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn data_of_a_newer_program_is_refused() {
         let newer = Layout { version: 7, ..Layout::new() };
         database.trees.meta.insert(LAYOUT_KEY, newer.encode()).unwrap();
     });
+    assert_eq!(SledStore::version(&path, &config), Ok(Some(7)));
     let found = SledStore::open(&path, config).unwrap_err();
     assert_eq!(found, StoreError::TooNew { found: 7, known: 2 });
 }
