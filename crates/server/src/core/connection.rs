@@ -59,8 +59,8 @@ pub(super) struct Session {
     pub(super) mailbox: MailboxState,
     /// The sweep after which `mailbox.lost_through` was read.
     pub(super) sweep: u64,
-    /// The day that stands in the store as that of the last sign-in.
-    pub(super) seen: Day,
+    /// The last day on which the store has it that a device of the account was there, as far as is known here.
+    pub(super) seen: Option<Day>,
 }
 
 /// A connection's state.

@@ -13,7 +13,6 @@ use super::{
     ConnectionId, Core, Event, Found, Question, Refused, StoreCall,
     connection::{Proof, Ticket},
     known::{AccountRef, Known},
-    line::look_up,
     step::Step,
 };
 
@@ -205,7 +204,8 @@ impl Core {
                 action = "blocked";
             }
             Edit::Block(_) => action = "unblocked",
-            Edit::Seen(_) | Edit::Disable(false) => {}
+            Edit::Seen(_) => self.seen_noted(new),
+            Edit::Disable(false) => {}
             Edit::Reset(reset) => {
                 let state = ResetState::Pending(reset.due_ms);
                 self.tell_reset(new, state);
@@ -268,27 +268,6 @@ impl Core {
             self.withdraw_own(id);
             let message = "the password was changed; log in with the new one";
             self.close_with(id, (ErrorCode::BAD_CREDENTIALS, message.into()));
-        }
-    }
-
-    /// Notes that a device of the account is or was signed in today, once a day.
-    pub(super) fn note_seen(&mut self, now_ms: u64, account: AccountId) {
-        let wanted = AccountRef::Id(account);
-        if let Some(known) = self.known.find(&wanted) {
-            return self.edit(now_ms, Editor::Server, known, Edit::Seen(Day::of(now_ms)));
-        }
-        let call = look_up(&wanted);
-        let forgotten = self.known.forgotten();
-        self.call(Step::Note { day: Day::of(now_ms), forgotten }, call);
-    }
-
-    pub(super) fn noted(&mut self, now_ms: u64, (day, forgotten): (Day, u64), record: Option<AccountRecord>) {
-        // An account that went meanwhile needs no note, and must not be remembered.
-        if forgotten != self.known.forgotten() {
-            return;
-        }
-        if let Some(known) = record.and_then(|record| self.remember(record)) {
-            self.edit(now_ms, Editor::Server, known, Edit::Seen(day));
         }
     }
 

@@ -144,7 +144,6 @@ impl Core {
 
     pub(super) fn device_login(
         &mut self,
-        now_ms: u64,
         ticket: Ticket,
         login: &DeviceLogin,
         found: &Found<'_>,
@@ -183,7 +182,7 @@ impl Core {
                 lost_through: sotto_proto::QueueNumber(0),
             },
             sweep: self.sweep.epoch(),
-            seen: Day::of(now_ms),
+            seen: known.record.seen,
         });
         self.block(ticket.connection);
         let forgotten = self.known.forgotten();

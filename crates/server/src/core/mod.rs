@@ -33,6 +33,7 @@ mod prekeys;
 mod reader;
 mod register;
 mod reset;
+mod seen;
 mod source;
 mod step;
 mod submit;
@@ -121,6 +122,8 @@ pub struct Core {
     pending: Pending,
     sweep: Sweep,
     stopping: bool,
+    /// The time of the first input: before it no device could sign in.
+    started_ms: Option<u64>,
     /// The time of the input that is being handled.
     now_ms: u64,
 }
@@ -160,6 +163,7 @@ impl Core {
             pending: Pending::default(),
             sweep: Sweep::new(),
             stopping: false,
+            started_ms: None,
             now_ms: 0,
         })
     }
@@ -167,6 +171,7 @@ impl Core {
     /// Takes in what happened at `now_ms`, the server's clock in Unix milliseconds. Drain the outputs afterwards.
     pub fn handle(&mut self, now_ms: u64, input: Input) {
         self.now_ms = now_ms;
+        self.started_ms.get_or_insert(now_ms);
         match input {
             Input::Connected { connection, peer, challenge, exporter } => {
                 self.connected(now_ms, connection, Connection::new(peer, challenge, exporter));
@@ -515,7 +520,7 @@ impl Core {
             self.person_left(id, session.account, &session.name, ChatEnd::Lost);
         }
         // It was there until now. When the server stops they all go, and come back.
-        if !self.stopping && session.seen < Day::of(self.now_ms) {
+        if !self.stopping && session.seen < Some(Day::of(self.now_ms)) {
             self.note_seen(self.now_ms, session.account);
         }
     }

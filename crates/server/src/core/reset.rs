@@ -97,10 +97,13 @@ impl Core {
     }
 
     /// Whether a device of the account is signed in, or was lately, as far as is known: the store has the day only, and
-    /// a record that says nothing counts as lately.
+    /// a record that says nothing counts as lately. So does the time before this server started, in which nobody could
+    /// sign in; nor does what an old backup says about it count.
     fn lived_in(&self, now_ms: u64, known: &Known) -> bool {
         let lately = known.record.seen.is_none_or(|day| now_ms < day.end_ms().saturating_add(RESET_DELAY_MS));
-        lately || !self.connections_of(&known.record.devices).is_empty()
+        let started_ms = self.started_ms.unwrap_or(now_ms);
+        let just_started = now_ms < started_ms.saturating_add(RESET_DELAY_MS);
+        lately || just_started || !self.connections_of(&known.record.devices).is_empty()
     }
 
     pub(super) fn take_reset(&mut self, asker: Asker, known: Arc<Known>, list: SignedDeviceList) {

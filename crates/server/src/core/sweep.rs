@@ -30,11 +30,13 @@ pub(super) struct Sweep {
     held: BTreeSet<ConnectionId>,
     /// Sweeps that removed something.
     epoch: u64,
+    /// The last connection whose day was looked at, see [`Core::note_present`].
+    pub(super) looked_at: Option<ConnectionId>,
 }
 
 impl Sweep {
     pub(super) fn new() -> Self {
-        Self { state: State::Until(0), reads: 0, held: BTreeSet::new(), epoch: 0 }
+        Self { state: State::Until(0), reads: 0, held: BTreeSet::new(), epoch: 0, looked_at: None }
     }
 
     pub(super) fn next_ms(&self) -> u64 {
@@ -90,6 +92,7 @@ impl Core {
             self.invitations.sweep(now_ms);
             self.waiting.sweep(now_ms, self.config.retention_ms);
             self.sweep_pending(now_ms);
+            self.note_present(now_ms);
             self.call(Step::Expire, StoreCall::Expire(now_ms));
         }
     }

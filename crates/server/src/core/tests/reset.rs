@@ -176,6 +176,75 @@ fn how_lately_a_device_was_there_is_known_by_the_day() {
     assert!(matches!(bench.ask(asker, reset(&renewed(3))), ServerFrame::Reset(ResetState::Pending(_))));
 }
 
+/// Another core on the same store, as after a restart.
+fn restart(bench: &mut Bench) {
+    bench.core = Core::new(CoreConfig::default(), &chain(), String::new()).unwrap();
+}
+
+#[test]
+fn a_device_that_stays_connected_is_noted_once_a_day() {
+    let mut bench = Bench::new();
+    bench.online("alice", 1);
+    let revision = bench.record("alice").unwrap().revision;
+    for day in 1..=9 {
+        bench.now_ms += DAY_MS;
+        for _ in 0..3 {
+            bench.input(Input::Tick);
+            bench.now_ms += 60_000;
+        }
+        assert_eq!(bench.record("alice").unwrap().seen, Some(Day::of(bench.now_ms)));
+        assert_eq!(bench.record("alice").unwrap().revision, revision + day);
+    }
+}
+
+#[test]
+fn all_who_are_connected_are_noted_within_an_hour() {
+    let mut bench = Bench::new();
+    for number in 0..200 {
+        bench.online(&format!("user{number:03}"), number);
+    }
+    bench.now_ms += DAY_MS;
+    let noted = |bench: &Bench| {
+        let today = Some(Day::of(bench.now_ms));
+        (0..200).filter(|number| bench.record(&format!("user{number:03}")).unwrap().seen == today).count()
+    };
+    bench.input(Input::Tick);
+    assert_eq!(noted(&bench), 64, "no more in one step");
+    for _ in 0..59 {
+        bench.now_ms += 60_000;
+        bench.input(Input::Tick);
+    }
+    assert_eq!(noted(&bench), 200);
+}
+
+#[test]
+fn nobody_gets_a_name_by_coming_first_after_a_restart() {
+    // A client that was there for nine days, and a server that is killed.
+    let mut bench = Bench::new();
+    bench.online("alice", 1);
+    bench.now_ms += 9 * DAY_MS;
+    restart(&mut bench);
+    let asker = proven(&mut bench, "alice", AuthKey(PASSWORD));
+    let due = bench.now_ms + RESET_DELAY_MS;
+    assert_eq!(bench.ask(asker, reset(&renewed(3))), pending(due));
+    // A server that was off for long, or has an old backup: nobody could sign in.
+    let (mut bench, alice) = abandoned();
+    restart(&mut bench);
+    let asker = proven(&mut bench, "alice", AuthKey(PASSWORD));
+    let due = bench.now_ms + RESET_DELAY_MS;
+    assert_eq!(bench.ask(asker, reset(&renewed(3))), pending(due));
+    let (device, _) = bench.sign_in(&alice, 0);
+    assert_eq!(bench.pushes(device), [pending(due)], "and is told");
+    // Who still is not there when it has been on for as long has been away.
+    let (mut bench, _) = abandoned();
+    restart(&mut bench);
+    bench.input(Input::Tick);
+    bench.now_ms += RESET_DELAY_MS - 1;
+    let asker = proven(&mut bench, "alice", AuthKey(PASSWORD));
+    bench.now_ms += 1;
+    assert_eq!(bench.ask(asker, reset(&renewed(3))), DONE);
+}
+
 #[test]
 fn a_device_that_signs_in_while_a_reset_takes_effect_comes_before_or_after_it() {
     let (mut bench, alice) = abandoned();
