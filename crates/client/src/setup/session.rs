@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{Questions, ServerIdentity};
 use crate::{
     api::{ClientError, ErrorKind},
+    core::check_chain,
     driver::{Connection, off_thread, server_error},
     store::ServerPin,
 };
@@ -60,14 +61,20 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects, and finds out who answers. `known` is the pin of an unfinished attempt.
+    /// Connects, and finds out who answers. `known` is the pin of an unfinished attempt: at its address nobody else is
+    /// spoken to, whatever the address says or a person might.
     pub(super) async fn open(
         server: &Address,
         known: Option<&ServerPin>,
         questions: &Arc<dyn Questions>,
     ) -> Result<Self, ClientError> {
         let (mut line, mut chain) = contact(server).await?;
-        if server.fingerprint.is_none() && !known.is_some_and(|pin| follows(&chain, pin)) {
+        let follows = match known.map(|pin| (pin, check_chain(&chain, &line.connection.spki, pin))) {
+            Some((pin, Err(error))) if is_same_place(server, &pin.address) => return Err(error),
+            Some((_, checked)) => checked.is_ok(),
+            None => false,
+        };
+        if server.fingerprint.is_none() && !follows {
             let identity = identity(server, &chain);
             if is_loopback(&server.host) {
                 questions.pinned(&identity);
@@ -215,12 +222,6 @@ fn pin(server: &Address, chain: &KeyChain) -> ServerPin {
     ServerPin { address, server_id: chain.server_id(), newest, number }
 }
 
-/// Whether the chain is that of the pinned server, and not an older state of it.
-fn follows(chain: &KeyChain, pin: &ServerPin) -> bool {
-    chain.server_id() == pin.server_id
-        && chain.position(&pin.newest).is_some_and(|number| number >= pin.number)
-}
-
 async fn trust(questions: &Arc<dyn Questions>, identity: ServerIdentity) -> Result<(), ClientError> {
     let questions = questions.clone();
     let refused =
@@ -232,6 +233,12 @@ async fn trust(questions: &Arc<dyn Questions>, identity: ServerIdentity) -> Resu
 /// Whether a host is this machine without asking anybody.
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Whether two addresses stand for one server, by what they say.
+fn is_same_place(one: &Address, other: &Address) -> bool {
+    let host = one.host.eq_ignore_ascii_case(&other.host);
+    one.port == other.port && (host || (is_loopback(&one.host) && is_loopback(&other.host)))
 }
 
 pub(super) fn unexpected(frame: &ServerFrame) -> ClientError {
@@ -246,7 +253,20 @@ fn newer(cause: impl std::fmt::Display) -> ClientError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn one_server_may_be_called_differently_on_this_machine_only() {
+        let address = |text: &str| text.parse::<Address>().unwrap();
+        let same = |one: &str, other: &str| is_same_place(&address(one), &address(other));
+        assert!(same("localhost:7777", "127.0.0.1:7777"));
+        assert!(same("chat.example:7777", "Chat.Example:7777"));
+        assert!(!same("localhost:7777", "localhost:7778"));
+        assert!(!same("localhost:7777", "chat.example:7777"));
+        assert!(!same("chat.example:7777", "other.example:7777"));
+    }
 
     #[test]
     fn only_this_machine_is_loopback() {

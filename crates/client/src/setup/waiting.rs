@@ -51,10 +51,9 @@ pub(super) async fn wait(
 ) -> Result<LoggedIn, ClientError> {
     let (begun, device) = Waits::take_up(begun, &session, &list, &who).await?;
     let until = Instant::now() + Duration::from_millis(PENDING_DEVICE_MS);
-    let pin = session.pin.clone();
     let approved = timeout_at(until, device.approval(session, list, &who, questions)).await;
     let (session, list, certificate) = approved.unwrap_or_else(|_| Err(too_late()))?;
-    let full = session.full_address();
+    let (full, pin) = (session.full_address(), session.pin.clone());
     session.close().await;
     let identity = Identity {
         username: who.username.clone(),
@@ -128,7 +127,7 @@ impl Waits {
         who: &Who,
         questions: &Arc<dyn Questions>,
     ) -> Result<(Session, SignedDeviceList, SignedCertificate), ClientError> {
-        let (mut shown, mut again) = (false, AGAIN);
+        let (mut shown, mut again, mut pin) = (false, AGAIN, self.pin.clone());
         loop {
             if let Some(certificate) = self.certificate_in(&list)? {
                 return Ok((session, list, certificate));
@@ -158,7 +157,12 @@ impl Waits {
             loop {
                 sleep(pause(failed, &mut again)?).await;
                 let reached = async {
-                    let mut session = Session::open(&who.server, Some(&self.pin), questions).await?;
+                    let mut session = Session::open(&who.server, Some(&pin), questions).await?;
+                    // The key that is sent next is for this server alone.
+                    if session.pin.server_id != self.pin.server_id {
+                        return Err(another_server().into());
+                    }
+                    pin = session.pin.clone();
                     let list = prove_password(&mut session, &who.auth_key, &who.username).await?;
                     Ok::<_, Failed>((session, list))
                 };
@@ -256,6 +260,13 @@ fn not_ours(cause: &str) -> ClientError {
     )
     .cause(cause)
     .hint("the server is damaged or lying; ask its operator")
+}
+
+fn another_server() -> ClientError {
+    ClientError::new(
+        ErrorKind::IdentityChanged,
+        "another server answers at this address; nothing was sent to it",
+    )
 }
 
 fn too_late() -> ClientError {

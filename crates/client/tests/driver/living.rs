@@ -150,6 +150,43 @@ async fn a_machine_without_the_phrase_waits_and_is_approved_by_its_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_waits_speaks_to_no_other_server() {
+    let mut world = World::new();
+    world.register("alice").await;
+    let (codes, mut shown) = mpsc::unbounded_channel();
+    let answers = Arc::new(Answers { code: Some(codes), ..Answers::default() });
+    // On this machine nobody is asked whether the key is right.
+    let bare = || {
+        let mut options = world.sign_in("laptop", "alice", None);
+        options.server.fingerprint = None;
+        options
+    };
+    let waits = tokio::spawn(login(bare(), answers.clone()));
+    soon(shown.recv()).await.unwrap();
+    let (again, other_name) = (bare(), {
+        let mut options = bare();
+        options.server.host = "localhost".to_owned();
+        options
+    });
+    let (home, usurper) = (world.dir("server"), world.dir("usurper"));
+    world.server.usurp(&usurper);
+    let error = soon(waits).await.unwrap().err().unwrap();
+    assert_eq!(error.kind, ErrorKind::IdentityChanged, "{error:?}");
+    // Nor does the same command again, whatever fingerprint is in its address.
+    let mut told = world.sign_in("laptop", "alice", None);
+    told.server = world.server.address.clone();
+    for options in [again, other_name, told] {
+        let error = soon(login(options, answers.clone())).await.err().unwrap();
+        assert_eq!(error.kind, ErrorKind::IdentityChanged, "{error:?}");
+    }
+    assert_eq!(answers.pinned.lock().unwrap().len(), 1, "the usurper was never taken for the server");
+    world.server.usurp(&home);
+    let (waits, mut shown) = waiting(&world, "laptop", "alice");
+    soon(shown.recv()).await.unwrap();
+    waits.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_is_refused_is_told() {
     let world = World::new();
     world.register("alice").await;

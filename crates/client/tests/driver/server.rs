@@ -63,6 +63,12 @@ impl Server {
         assert_eq!(code, std::process::ExitCode::SUCCESS);
     }
 
+    /// Another server takes its port.
+    pub(crate) fn usurp(&mut self, data: &Path) {
+        self.kill();
+        *self = Self::listen(data, &self.address.host_port(), 1000);
+    }
+
     /// On the same port, with the same data.
     pub(crate) fn restart(&mut self) {
         self.restart_for(1000);
