@@ -4,6 +4,7 @@
 
 mod chat;
 mod conversation;
+mod directory;
 mod disk;
 mod enrolment;
 mod errors;
@@ -14,6 +15,7 @@ mod lies;
 mod limits;
 mod plaintext;
 mod race;
+mod rotation;
 mod start;
 mod store;
 mod town;
