@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use sotto_tests::faultfs::{Answer, On, mount_or_skip};
 use sotto_tests::sottod::admin;
 
 use crate::town::{Town, texts};
@@ -57,4 +58,38 @@ fn clients_follow_a_new_key_and_refuse_the_old_one_from_then_on() {
         assert_eq!(refused.error().unwrap()["kind"], "identity_changed", "{refused:?}");
     }
     assert_eq!(alice.outbox().unwrap().len(), 1, "it stays here");
+}
+
+/// The disk fails at each step in turn, and then the power goes.
+#[test]
+fn a_rotation_that_the_disk_or_the_power_cuts_short_leaves_a_server_that_its_clients_know() {
+    let test = "a_rotation_that_the_disk_or_the_power_cuts_short_leaves_a_server_that_its_clients_know";
+    let Some(disk) = mount_or_skip(test).unwrap() else { return };
+    let mut town = Town::on(&disk.path().join("server")).unwrap();
+    let alice = town.person("alice").unwrap();
+    let data = town.server.data_dir().to_owned();
+    let (mut failed, mut kept, mut replaced) = (0, 0, 0);
+    let steps =
+        [On::Write, On::Sync, On::Name].map(|on| ["key.next.pem", "chain", "key.pem"].map(|at| (on, at)));
+    for (seed, (on, at)) in (1..).zip(steps.into_iter().flatten()) {
+        town.server.kill().unwrap();
+        let before = fingerprint(town.server.address()).to_owned();
+        disk.fail(on, at, Answer::Io);
+        let rotated = admin(&data, &["key", "rotate"], SOON).unwrap();
+        failed += usize::from(rotated.code == Some(1));
+        // Every third time nothing but what was synced is left.
+        disk.power_cut((seed % 3 != 0).then_some(seed));
+        disk.heal();
+        town.server.start_with_another_key().unwrap();
+        let after = fingerprint(town.server.address());
+        kept += usize::from(after == before);
+        replaced += usize::from(after != before);
+        if rotated.code == Some(0) {
+            let said = rotated.stdout.join("");
+            assert_eq!(fingerprint(said.trim()), after, "{on:?} {at}: said to be done, and undone");
+        }
+        assert!(!data.join("key.next.pem").exists(), "{on:?} {at}");
+        alice.ok(&["recv"]).unwrap();
+    }
+    assert!(failed >= 5 && kept >= 3 && replaced >= 2, "{failed} failed, {kept} kept, {replaced} replaced");
 }
