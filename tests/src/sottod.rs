@@ -165,12 +165,19 @@ impl Server {
 
     /// Starts it again on the same port with the same data.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
+        let before = self.address.clone();
+        self.start_with_another_key()?;
+        if self.address != before {
+            bail!("the server was {before} and is {} now", self.address);
+        }
+        Ok(())
+    }
+
+    /// The same where its key was changed, and with it its address.
+    pub fn start_with_another_key(&mut self) -> anyhow::Result<()> {
         self.earlier_log.push_str(&self.process.stderr());
         self.process = self.options.spawn()?;
-        let again = address(&self.process)?;
-        if again != self.address {
-            bail!("the server was {} and is {again} now", self.address);
-        }
+        self.address = address(&self.process)?;
         Ok(())
     }
 

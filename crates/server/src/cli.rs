@@ -113,6 +113,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: BackupCommand,
     },
+    /// The server's key
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// The version of the store
     Migrate {
         #[command(subcommand)]
@@ -219,6 +224,18 @@ pub(crate) enum BackupCommand {
     Restore {
         /// The folder
         path: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Replace the key of a server that does not run by a new one, which clients follow
+    Rotate {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         place: Place,
     },

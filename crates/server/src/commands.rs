@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod key;
 mod migrate;
 mod operator;
 
@@ -16,7 +17,7 @@ use clap::{CommandFactory as _, Parser as _};
 use sotto_store::{Store as _, StoreError};
 
 use crate::{
-    cli::{BackupCommand, Cli, Command, ConfigCommand, Place, RunArgs, UtilCommand},
+    cli::{BackupCommand, Cli, Command, ConfigCommand, KeyCommand, Place, RunArgs, UtilCommand},
     config::{self, Config, ConfigError, parse_host, parse_listen},
     log, print,
     shell::{
@@ -148,6 +149,7 @@ fn dispatch(cli: Cli, tap: Box<dyn Tap>) -> Result<(), Failure> {
             Ok(())
         }
         Some(Command::Backup { command }) => backup(&command),
+        Some(Command::Key { command: KeyCommand::Rotate { json, place } }) => key::rotate(&place, json),
         Some(Command::Migrate { command }) => migrate::migrate(&command),
         Some(Command::Config { command }) => config_command(&command),
         Some(Command::Util { command }) => util(&command),
@@ -224,9 +226,11 @@ async fn answer(config: &Config, ask: Ask) -> Result<Answer, Failure> {
         return Ok(answer);
     }
     // Not to make a folder where somebody mistyped its name.
-    let identity = Identity::load(&config.data_dir).map_err(|error| Failure::new(1, error))?;
+    Identity::load(&config.data_dir).map_err(|error| Failure::new(1, error))?;
     let folder = Folder::take(&config.data_dir)?;
     backup::finished(folder.path())?;
+    // Also for a backup, which copies the files.
+    let identity = Identity::settle(folder.path()).map_err(|error| Failure::new(1, error))?;
     let store = Arc::new(crate::storage::open(&folder.store(), config)?);
     let listening = shell::listening_of(config.listen);
     // Accounts are changed by a core, as in the daemon.
@@ -279,6 +283,19 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let line = serde_json::to_string(value).map_err(|error| Failure::new(1, error))?;
     print(&format!("{line}\n"));
     Ok(())
+}
+
+/// Takes the data folder of a server that does not run.
+fn take_stopped(config: &Config, why: &str) -> Result<Folder, Failure> {
+    // Not to make a folder where somebody mistyped its name.
+    Identity::load(&config.data_dir).map_err(|error| Failure::new(1, error))?;
+    let folder = Folder::take(&config.data_dir).map_err(|error| {
+        let in_use = matches!(error, FolderError::InUse(_));
+        let failure = Failure::from(error);
+        if in_use { failure.hint(why) } else { failure }
+    })?;
+    backup::finished(folder.path())?;
+    Ok(folder)
 }
 
 /// Needs no store: the key and the configuration say it, unless a daemon knows better (a free port).

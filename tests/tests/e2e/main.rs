@@ -5,6 +5,7 @@
 mod chat;
 mod conversation;
 mod crowd;
+mod directory;
 mod disk;
 mod enrolment;
 mod errors;
@@ -15,6 +16,7 @@ mod lies;
 mod limits;
 mod plaintext;
 mod race;
+mod rotation;
 mod start;
 mod store;
 mod town;

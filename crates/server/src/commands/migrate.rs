@@ -5,17 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use sotto_store::{SERVER_VERSION, SledStore, StepAhead, Store as _, StoreError, steps_from};
 
-use super::{DATA_TOO_NEW, Failure, block_on, load, print_json};
-use crate::{
-    cli::MigrateCommand,
-    config::Config,
-    print,
-    shell::{
-        backup,
-        folder::{Folder, FolderError},
-        identity::Identity,
-    },
-};
+use super::{DATA_TOO_NEW, Failure, block_on, load, print_json, take_stopped};
+use crate::{cli::MigrateCommand, config::Config, print, shell::folder::Folder};
 
 /// A step, for scripts.
 #[derive(Serialize)]
@@ -101,18 +92,7 @@ fn too_new(found: u32) -> Failure {
 
 /// A data folder with a server that does not run, taken, and the version of its store.
 fn stopped(config: &Config) -> Result<(Folder, u32), Failure> {
-    // Not to make a folder where somebody mistyped its name.
-    Identity::load(&config.data_dir).map_err(|error| Failure::new(1, error))?;
-    let folder = Folder::take(&config.data_dir).map_err(|error| {
-        let in_use = matches!(error, FolderError::InUse(_));
-        let failure = Failure::from(error);
-        if in_use {
-            failure.hint("stop the server first; it migrated its store when it started")
-        } else {
-            failure
-        }
-    })?;
-    backup::finished(folder.path())?;
+    let folder = take_stopped(config, "stop the server first; it migrated its store when it started")?;
     let version = SledStore::version(&folder.store(), &crate::storage::config(config))?;
     let version = version.ok_or_else(|| {
         Failure::new(1, format!("there is no store in {} yet", config.data_dir.display()))

@@ -8,13 +8,18 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ED25519, PublicKeyData as _};
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     server::NoServerSessionStorage,
 };
-use sotto_proto::{KeyChain, codec};
+use sotto_proto::{
+    KeyChain, Signature,
+    chain::{Successor, successor_input},
+    codec,
+    limits::MAX_CHAIN,
+};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -23,6 +28,8 @@ pub(crate) const ALPN: &[u8] = b"sotto/1";
 
 pub(crate) const KEY_FILE: &str = "key.pem";
 pub(crate) const CHAIN_FILE: &str = "chain";
+/// A key that takes the place of the one in [`KEY_FILE`] as soon as the chain ends in it.
+const NEXT_KEY_FILE: &str = "key.next.pem";
 
 /// Why a server cannot show who it is.
 #[derive(Debug, Error)]
@@ -49,6 +56,9 @@ pub(crate) enum IdentityError {
         /// What is wrong.
         problem: String,
     },
+    /// The chain has no room for a successor.
+    #[error("this server has replaced its key {MAX_CHAIN} times, which is as often as clients accept")]
+    ChainFull,
     /// The certificate or the TLS configuration could not be made.
     #[error("TLS: {0}")]
     Tls(String),
@@ -60,6 +70,8 @@ pub(crate) struct Identity {
     key: KeyPair,
     /// Its key chain, which ends in its key.
     pub(crate) chain: KeyChain,
+    /// Whether the key stands in [`NEXT_KEY_FILE`]: a rotation was cut short when all but its last step was done.
+    unsettled: bool,
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> IdentityError + '_ {
@@ -110,52 +122,116 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
     }
 }
 
+fn damaged(path: &Path, problem: &dyn std::fmt::Display) -> IdentityError {
+    IdentityError::Damaged { path: path.to_owned(), problem: problem.to_string() }
+}
+
+fn read_key(path: &Path) -> Result<Option<KeyPair>, IdentityError> {
+    let Some(pem) = read_file(path)?.map(Zeroizing::new) else { return Ok(None) };
+    let pem = std::str::from_utf8(&pem).map_err(|_| damaged(path, &"not a PEM file"))?;
+    let key = KeyPair::from_pem_and_sign_algo(pem, &PKCS_ED25519).map_err(|error| damaged(path, &error))?;
+    Ok(Some(key))
+}
+
 impl Identity {
     /// Reads it; a folder without one is an error.
     pub(crate) fn load(folder: &Path) -> Result<Self, IdentityError> {
         let key_path = folder.join(KEY_FILE);
         let chain_path = folder.join(CHAIN_FILE);
         let chain = read_file(&chain_path)?;
-        let Some(pem) = read_file(&key_path)?.map(Zeroizing::new) else {
+        let chain: Option<KeyChain> = chain
+            .map(|bytes| codec::decode(&bytes).map_err(|error| damaged(&chain_path, &error)))
+            .transpose()?;
+        if let Some(chain) = &chain
+            && let Some(key) = read_key(&folder.join(NEXT_KEY_FILE))?
+            && chain.verify(&key.subject_public_key_info()).is_ok()
+        {
+            return Ok(Self { key, chain: chain.clone(), unsettled: true });
+        }
+        let Some(key) = read_key(&key_path)? else {
             return Err(match chain {
                 Some(_) => IdentityError::KeyLost(key_path),
                 None => IdentityError::None(folder.to_owned()),
             });
         };
-        let damaged = |path: &Path, problem: &str| IdentityError::Damaged {
-            path: path.to_owned(),
-            problem: problem.to_owned(),
-        };
-        let pem = std::str::from_utf8(&pem).map_err(|_| damaged(&key_path, "not a PEM file"))?;
-        let key = KeyPair::from_pem_and_sign_algo(pem, &PKCS_ED25519)
-            .map_err(|error| damaged(&key_path, &error.to_string()))?;
         let spki = key.subject_public_key_info();
-        let chain = match chain {
-            // The first start ended between the two files: the key is the chain's first.
-            None => KeyChain { first: spki.clone(), successors: Vec::new() },
-            Some(bytes) => codec::decode(&bytes).map_err(|error| damaged(&chain_path, &error.to_string()))?,
-        };
-        chain.verify(&spki).map_err(|error| damaged(&chain_path, &error.to_string()))?;
-        Ok(Self { key, chain })
+        // Without a chain the first start ended between the two files: the key is the chain's first.
+        let chain = chain.unwrap_or_else(|| KeyChain { first: spki.clone(), successors: Vec::new() });
+        chain.verify(&spki).map_err(|error| damaged(&chain_path, &error))?;
+        Ok(Self { key, chain, unsettled: false })
+    }
+
+    /// Reads it, after a rotation that was cut short has been finished or undone. For who holds the folder.
+    pub(crate) fn settle(folder: &Path) -> Result<Self, IdentityError> {
+        let mut identity = Self::load(folder)?;
+        let next = folder.join(NEXT_KEY_FILE);
+        if identity.unsettled {
+            // The new key takes the place of the old one, which is gone with that.
+            let key = folder.join(KEY_FILE);
+            fs::rename(&next, &key).map_err(at(&key))?;
+            identity.unsettled = false;
+        } else {
+            match fs::remove_file(&next) {
+                // A rotation that had not come to the chain: nobody has seen its key.
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(identity),
+                Err(error) => return Err(at(&next)(error)),
+            }
+        }
+        sync_folder(folder)?;
+        Ok(identity)
+    }
+
+    /// Gives the server a new key, signed by the old one, which is removed. For who holds the folder. A crash at any point
+    /// leaves the old key or the new one with its chain, which [`Self::settle`] sorts out: it is the chain that decides.
+    pub(crate) fn rotate(folder: &Path) -> Result<Self, IdentityError> {
+        let new = Self::settle(folder)?.successor()?;
+        new.write_next(folder)?;
+        new.write_chain(folder)?;
+        Self::settle(folder)
+    }
+
+    /// With a new key at the end of the chain.
+    fn successor(mut self) -> Result<Self, IdentityError> {
+        if self.chain.successors.len() >= MAX_CHAIN {
+            return Err(IdentityError::ChainFull);
+        }
+        let broken = |error: rcgen::Error| IdentityError::Tls(error.to_string());
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(broken)?;
+        let (old, spki) = (self.key.subject_public_key_info(), key.subject_public_key_info());
+        let number = self.chain.newest().1.saturating_add(1);
+        let signature = self.key.sign(&successor_input(&old, &spki, number)).map_err(broken)?;
+        let signature =
+            signature.try_into().map_err(|_| IdentityError::Tls("a signature's length".into()))?;
+        self.chain.successors.push(Successor { spki, signature: Signature(signature) });
+        Ok(Self { key, chain: self.chain, unsettled: true })
+    }
+
+    fn write_next(&self, folder: &Path) -> Result<(), IdentityError> {
+        let pem = Zeroizing::new(self.key.serialize_pem());
+        write_file(folder, NEXT_KEY_FILE, pem.as_bytes())
+    }
+
+    fn write_chain(&self, folder: &Path) -> Result<(), IdentityError> {
+        let bytes = codec::encode(&self.chain).map_err(|error| IdentityError::Tls(error.to_string()))?;
+        write_file(folder, CHAIN_FILE, &bytes)
     }
 
     /// Reads it, or makes it at the first start. Only one process may do this at a time.
     pub(crate) fn load_or_make(folder: &Path) -> Result<Self, IdentityError> {
-        let identity = match Self::load(folder) {
+        let identity = match Self::settle(folder) {
             Err(IdentityError::None(_)) => {
                 let key = KeyPair::generate_for(&PKCS_ED25519)
                     .map_err(|error| IdentityError::Tls(error.to_string()))?;
                 let pem = Zeroizing::new(key.serialize_pem());
                 write_file(folder, KEY_FILE, pem.as_bytes())?;
                 let chain = KeyChain { first: key.subject_public_key_info(), successors: Vec::new() };
-                Self { key, chain }
+                Self { key, chain, unsettled: false }
             }
             other => other?,
         };
         if !folder.join(CHAIN_FILE).exists() {
-            let bytes =
-                codec::encode(&identity.chain).map_err(|error| IdentityError::Tls(error.to_string()))?;
-            write_file(folder, CHAIN_FILE, &bytes)?;
+            identity.write_chain(folder)?;
         }
         Ok(identity)
     }
@@ -210,6 +286,70 @@ mod tests {
         assert_eq!(Identity::load_or_make(folder.path()).unwrap().chain, first.chain, "a crash in between");
         fs::remove_file(folder.path().join(KEY_FILE)).unwrap();
         assert!(matches!(Identity::load_or_make(folder.path()), Err(IdentityError::KeyLost(_))));
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_new_key_is_signed_by_the_old_one_which_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Identity::load_or_make(folder.path()).unwrap();
+        let old = fs::read(folder.path().join(KEY_FILE)).unwrap();
+        for number in 1..=3 {
+            let rotated = Identity::rotate(folder.path()).unwrap();
+            assert_eq!(rotated.chain.newest().1, number);
+            assert_eq!(rotated.chain.server_id(), first.chain.server_id());
+            assert_eq!(rotated.chain.position(&first.fingerprint()), Some(0));
+            rotated.chain.verify(&rotated.key.subject_public_key_info()).unwrap();
+            assert_eq!(Identity::load(folder.path()).unwrap().chain, rotated.chain);
+            assert_eq!(names(folder.path()), [CHAIN_FILE, KEY_FILE]);
+            let mode = fs::metadata(folder.path().join(KEY_FILE)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        assert_ne!(fs::read(folder.path().join(KEY_FILE)).unwrap(), old);
+        let mut full = Identity::load(folder.path()).unwrap();
+        while full.chain.successors.len() < MAX_CHAIN {
+            full = full.successor().unwrap();
+        }
+        full.chain.verify(&full.key.subject_public_key_info()).unwrap();
+        assert!(matches!(full.successor(), Err(IdentityError::ChainFull)));
+    }
+
+    #[test]
+    fn a_rotation_that_is_cut_short_anywhere_leaves_the_old_key_or_the_new_one() {
+        for steps in 0..=3 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path();
+            let old = Identity::load_or_make(path).unwrap().chain;
+            let new = Identity::load(path).unwrap().successor().unwrap();
+            // What a cut before the rename of each file leaves lying.
+            fs::write(path.join("key.next.pem.new"), "half").unwrap();
+            fs::write(path.join("chain.new"), "half").unwrap();
+            if steps > 0 {
+                new.write_next(path).unwrap();
+            }
+            if steps > 1 {
+                new.write_chain(path).unwrap();
+            }
+            if steps > 2 {
+                fs::rename(path.join(NEXT_KEY_FILE), path.join(KEY_FILE)).unwrap();
+            }
+            let expected = if steps > 1 { &new.chain } else { &old };
+            // Who only reads sees the same as who starts.
+            assert_eq!(Identity::load(path).unwrap().chain, *expected, "{steps}");
+            let settled = Identity::load_or_make(path).unwrap();
+            assert_eq!(settled.chain, *expected, "{steps}");
+            settled.tls().unwrap();
+            assert!(!path.join(NEXT_KEY_FILE).exists(), "{steps}");
+            let again = Identity::rotate(path).unwrap();
+            assert_eq!(again.chain.newest().1, expected.newest().1 + 1, "{steps}");
+        }
     }
 
     #[test]

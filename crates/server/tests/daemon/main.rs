@@ -5,6 +5,7 @@ mod accounts;
 mod claims;
 mod client;
 mod directory;
+mod key;
 mod migrate;
 mod program;
 
