@@ -25,6 +25,8 @@ const REFUSED_AGAIN_MAX_MS: u64 = 10 * 60_000;
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
     pub(crate) in_flight: bool,
+    /// What is under way may have been stored by an earlier Submit, and taken before anybody here knew of its fate tags.
+    pub(crate) repeats: bool,
     pub(crate) not_before_ms: u64,
 }
 
@@ -105,6 +107,7 @@ impl Core {
             return Ok(wake_ms);
         }
         if let Some(submission) = step.tx.lane_submission(&account, user)? {
+            self.lanes.entry((account, user)).or_default().repeats = true;
             return self.submit_again(step, &contact, &own, user, submission);
         }
         if let Some(submission) = self.retry_refused(step, account, user)? {

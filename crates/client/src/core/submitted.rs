@@ -37,7 +37,11 @@ impl Core {
         submission: &SubmissionId,
         submitted: &Submitted,
     ) -> Result<(), CoreError> {
-        self.lanes.entry(lane).or_default().in_flight = false;
+        let state = self.lanes.entry(lane).or_default();
+        state.in_flight = false;
+        if std::mem::take(&mut state.repeats) {
+            self.fates_again_ms = Some(step.now_ms);
+        }
         let entries = step.tx.submission_entries(submission)?;
         let mut outcomes: Vec<_> = submitted.devices.iter().map(Some).collect();
         for entry in &entries {
@@ -220,7 +224,9 @@ impl Core {
         let lanes: BTreeSet<_> =
             entries.iter().filter_map(|entry| entry.account.map(|account| (account, entry.user))).collect();
         for lane in lanes {
-            self.lanes.entry(lane).or_default().in_flight = false;
+            let state = self.lanes.entry(lane).or_default();
+            state.in_flight = false;
+            state.repeats = true;
             if let Some(submitted) = submitted {
                 self.submitted(step, lane, submission, submitted)?;
             }

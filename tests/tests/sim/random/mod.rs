@@ -1,6 +1,8 @@
 //! Random histories: people write, devices and the server crash at any step, connections break; after the last fault
 //! everything that was written stands on every screen once and in order, and every sender knows it.
 
+mod company;
+
 use std::collections::BTreeMap;
 
 use rand::RngExt;
@@ -149,23 +151,23 @@ fn check(world: &mut World, names: &[&str], written: &BTreeMap<(usize, usize), V
     }
 }
 
-fn run_all(loses: bool) {
-    match std::env::var("SOTTO_SIM_SEEDS").ok().and_then(|count| count.parse::<u64>().ok()) {
-        None => (if loses { FIXED_LOSSES } else { FIXED }).iter().for_each(|seed| run(*seed, loses)),
-        Some(count) => {
-            let first: u64 =
-                std::env::var("SOTTO_SIM_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(1);
-            (first..first + count).for_each(|seed| run(seed, loses));
-        }
+/// The seeds that the environment asks for, or else these.
+fn seeds(fixed: &[u64]) -> impl Iterator<Item = u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = number("SOTTO_SIM_FIRST").unwrap_or(1);
+    match number("SOTTO_SIM_SEEDS") {
+        None => fixed.to_vec(),
+        Some(count) => (first..first + count).collect(),
     }
+    .into_iter()
 }
 
 #[test]
 fn whatever_crashes_everything_arrives_once_and_in_order() {
-    run_all(false);
+    seeds(FIXED).for_each(|seed| run(seed, false));
 }
 
 #[test]
 fn whatever_the_server_loses_everything_arrives_once() {
-    run_all(true);
+    seeds(FIXED_LOSSES).for_each(|seed| run(seed, true));
 }

@@ -88,6 +88,31 @@ fn what_was_in_the_mailbox_already_is_dropped_without_a_word_and_counted() {
 }
 
 #[test]
+fn what_was_taken_before_the_sender_knew_that_it_was_stored_is_known_to_be() {
+    let mut world = World::new(55);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "before");
+    world.pass(2_000);
+    world.disconnect(alice);
+    world.settle();
+    block(&mut world, alice, "bob", true);
+    // Stored, but the answer is lost with the connection.
+    world.write(bob, "alice", "taken");
+    world.run_device(bob, 64, true);
+    while world.run_server() {}
+    world.disconnect(bob);
+    world.crash(bob);
+    world.connect(alice);
+    world.settle();
+    world.start(bob);
+    world.connect(bob);
+    world.settle();
+    assert_eq!(world.screen(alice), ["bob: before"]);
+    let row = world.rows(bob).pop().unwrap();
+    assert_eq!(row.fate, Some(Fate::Taken), "no receipt will ever tell");
+}
+
+#[test]
 fn own_devices_agree_on_whom_they_block_also_one_that_comes_later() {
     let mut world = World::new(52);
     let (alice, bob) = (world.person("alice"), world.person("bob"));

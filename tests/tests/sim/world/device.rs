@@ -78,6 +78,10 @@ impl World {
         self.devices[index].connection.is_some()
     }
 
+    pub(crate) fn running(&self, index: usize) -> bool {
+        self.devices[index].core.is_some()
+    }
+
     /// Gives a device up to `batch` of its inputs, in one transaction. With `commit` false it crashes before that.
     pub(crate) fn run_device(&mut self, index: usize, batch: usize, commit: bool) -> bool {
         let now_ms = self.now_ms;

@@ -90,7 +90,7 @@ impl World {
         self.drain_server();
     }
 
-    pub(super) fn drain_server(&mut self) {
+    pub(crate) fn drain_server(&mut self) {
         while let Some(server) = self.server.as_mut() {
             let Some(output) = server.next_output() else { return };
             match output {
