@@ -1,4 +1,4 @@
-//! Changes of one account's record: each is made on what the store has, and again where another one came before it.
+//! Changes of a part of one account's record, and what follows from them.
 
 use std::sync::Arc;
 
@@ -7,18 +7,20 @@ use sotto_proto::{
     frame::{Block, ErrorCode, ResetState, ServerFrame},
     limits::MAX_BLOCKED,
 };
-use sotto_store::{AccountRecord, Day, ReplaceOutcome, StoreError, WaitingReset};
+use sotto_store::{AccountRecord, Day, WaitingReset};
 
 use super::{
-    ConnectionId, Core, Event, Found, Question, Refused, StoreCall,
+    ConnectionId, Core, Event, Found, Refused,
+    changes::{Change, Editor, What},
     connection::{Proof, Ticket},
     known::{AccountRef, Known},
-    step::Step,
 };
 
-/// How often a change is made anew because the record changed under it: more often than an account has devices that
-/// could all be changing it at once.
-const EDITS: u8 = 16;
+/// Blocks of one account at once, each of which writes its record: a person who tidies up, or a script that brings a
+/// list of names.
+pub(super) const BLOCK_BURST: u64 = 200;
+/// After the burst, how often one more.
+pub(super) const BLOCK_REFILL_MS: u64 = 1_000;
 
 /// What is to change.
 #[derive(Debug, Clone)]
@@ -35,13 +37,18 @@ pub(super) enum Edit {
     ForgetReset,
     /// Whether the operator lets nobody sign in.
     Disable(bool),
-    /// The hash of a new password. A reset that waits was asked for with the old one, and waits no longer.
-    Password(String),
+    /// A new password. A reset that waits was asked for with the old one, and waits no longer.
+    Password {
+        /// Its hash.
+        hash: String,
+        /// The hash of the old one, where its knowledge is what allows the change.
+        old: Option<String>,
+    },
 }
 
 impl Edit {
     /// The record with the change in it; `None` if it is as it should be.
-    fn of(&self, record: &AccountRecord) -> Result<Option<AccountRecord>, Refused> {
+    pub(super) fn of(&self, record: &AccountRecord) -> Result<Option<AccountRecord>, Refused> {
         let mut new = record.clone();
         match self {
             Self::Block(block) => match (new.blocked.binary_search(&block.account), block.blocked) {
@@ -73,43 +80,12 @@ impl Edit {
                 }
                 new.disabled = *disabled;
             }
-            Self::Password(hash) => {
+            Self::Password { hash, .. } => {
                 new.password_hash.clone_from(hash);
                 new.reset = None;
             }
         }
         Ok(Some(new))
-    }
-}
-
-/// Who wants a change, and is answered.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Editor {
-    /// A client; its line waits meanwhile.
-    Client(Ticket),
-    /// The operator.
-    Operator(Question),
-    /// Nobody: the server notes it for itself.
-    Server,
-}
-
-/// A change on its way into the store.
-#[derive(Debug)]
-pub(super) struct Editing {
-    editor: Editor,
-    edit: Edit,
-    /// What it was made on.
-    old: Arc<Known>,
-    new: AccountRecord,
-    attempts: u8,
-}
-
-impl Editing {
-    pub(super) fn ticket(&self) -> Option<Ticket> {
-        match self.editor {
-            Editor::Client(ticket) => Some(ticket),
-            Editor::Operator(_) | Editor::Server => None,
-        }
     }
 }
 
@@ -126,6 +102,11 @@ impl Core {
             return Err((ErrorCode::OUT_OF_ORDER, "an account cannot block itself".into()));
         }
         let known = self.own(found, account)?;
+        if let Err(wait_ms) = self.blocks.take(account, 1, now_ms) {
+            let message = format!("too many blocks at once; try again in {} s", wait_ms.div_ceil(1000));
+            self.refuse_until(ticket, (ErrorCode::RATE_LIMITED, message.into()), Some(wait_ms));
+            return Ok(());
+        }
         self.edit(now_ms, Editor::Client(ticket), known, Edit::Block(block));
         Ok(())
     }
@@ -137,65 +118,20 @@ impl Core {
             .ok_or((ErrorCode::UNKNOWN_USER, "this server has no such account".into()))
     }
 
-    /// Makes a change and answers; the client's line goes on when it is done.
+    /// Makes a change when its turn comes, and answers; the client's line goes on when it is done.
     pub(super) fn edit(&mut self, now_ms: u64, editor: Editor, known: Arc<Known>, edit: Edit) {
-        if let Editor::Client(ticket) = editor {
-            self.block(ticket.connection);
-        }
-        self.try_edit(now_ms, editor, known, edit, 0);
-    }
-
-    fn try_edit(&mut self, now_ms: u64, editor: Editor, known: Arc<Known>, edit: Edit, attempts: u8) {
-        match edit.of(&known.record) {
-            Ok(Some(new)) => {
-                let call = StoreCall::ReplaceAccount { expected: known.record.clone(), new: new.clone() };
-                let editing = Editing { editor, edit, old: known, new, attempts };
-                self.call(Step::Edit(Box::new(editing)), call);
-            }
-            Ok(None) => self.edited(now_ms, editor, &edit, &known, &known.record.clone()),
-            Err(refused) => self.edit_refused(now_ms, editor, refused),
-        }
-    }
-
-    pub(super) fn edit_stored(&mut self, now_ms: u64, editing: Editing, outcome: ReplaceOutcome) {
-        let Editing { editor, edit, old, new, attempts } = editing;
-        match outcome {
-            ReplaceOutcome::Replaced(revision) => {
-                let new = AccountRecord { revision, ..new };
-                self.remember(new.clone());
-                self.edited(now_ms, editor, &edit, &old, &new);
-            }
-            ReplaceOutcome::Conflict(newest) => match self.remember(*newest) {
-                Some(known) if attempts < EDITS => self.try_edit(now_ms, editor, known, edit, attempts + 1),
-                Some(_) => {
-                    let message = "the account changes all the time; try again";
-                    self.edit_refused(now_ms, editor, (ErrorCode::BUSY, message.into()));
-                }
-                None => {
-                    let message = "the account's record is damaged";
-                    self.edit_refused(now_ms, editor, (ErrorCode::STORE, message.into()));
-                }
-            },
-            ReplaceOutcome::Unknown | ReplaceOutcome::Collision => {
-                let message = "this server has no such account";
-                self.edit_refused(now_ms, editor, (ErrorCode::UNKNOWN_USER, message.into()));
-            }
-        }
-    }
-
-    pub(super) fn edit_refused(&mut self, now_ms: u64, editor: Editor, refused: Refused) {
-        match editor {
-            Editor::Client(ticket) => {
-                self.refuse(ticket, refused);
-                self.unblock(now_ms, ticket.connection);
-            }
-            Editor::Operator(question) => self.ordered(question, Err(refused.1.into_owned())),
-            Editor::Server => {}
-        }
+        self.change(now_ms, known, Change::new(editor, What::Edit(edit)));
     }
 
     /// It is on stable storage, or was before: what follows from it, and the answer.
-    fn edited(&mut self, now_ms: u64, editor: Editor, edit: &Edit, old: &Known, new: &AccountRecord) {
+    pub(super) fn edited(
+        &mut self,
+        now_ms: u64,
+        editor: Editor,
+        edit: &Edit,
+        old: &Known,
+        new: &AccountRecord,
+    ) {
         let (mut answer, mut action) = (ServerFrame::Done, "done");
         match edit {
             Edit::Block(block) if block.blocked => {
@@ -211,12 +147,12 @@ impl Core {
                 self.tell_reset(new, state);
                 (answer, action) = (ServerFrame::Reset(state), "a new identity waits");
             }
-            Edit::RefuseReset | Edit::Password(_) => {
+            Edit::RefuseReset | Edit::Password { .. } => {
                 if old.record.waiting_reset().is_some() {
                     self.tell_reset(new, ResetState::None);
                 }
                 action = "reset refused";
-                if matches!(edit, Edit::Password(_)) {
+                if matches!(edit, Edit::Password { .. }) {
                     action = "password changed";
                     let own = match editor {
                         Editor::Client(ticket) => Some(ticket.connection),
@@ -268,13 +204,6 @@ impl Core {
             self.withdraw_own(id);
             let message = "the password was changed; log in with the new one";
             self.close_with(id, (ErrorCode::BAD_CREDENTIALS, message.into()));
-        }
-    }
-
-    /// The store could not make a change.
-    pub(super) fn edit_failed(&mut self, editing: &Editing, error: &StoreError) {
-        if let Editor::Operator(question) = editing.editor {
-            self.ordered(question, Err(error.to_string()));
         }
     }
 }

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use sotto_proto::{
-    DeviceId, SignedDeviceList,
+    DeviceId, ListHash, SignedDeviceList,
     device_list::{MAX_AHEAD_S, SuccessionError},
-    frame::{ErrorCode, ErrorReply, Lists, LookupLists, PUSH, ReplaceList, ServerFrame},
+    frame::{ErrorCode, ErrorReply, Lists, LookupLists, PUSH, ReplaceList, ServerFrame, Submit},
     limits::MAX_LISTS,
 };
-use sotto_store::{AccountRecord, ReplaceOutcome};
+use sotto_store::AccountRecord;
 
 use super::{
-    ATTEMPTS, Core, Found, Refused, SendClass, StoreCall,
+    ATTEMPTS, Core, Found, Refused, SendClass,
+    changes::{Change, Editor, What},
     connection::{Queued, Ticket},
     known::{AccountRef, Known},
     register::too_far_ahead,
-    step::{ListSource, Step},
 };
 
 impl Core {
@@ -63,76 +63,77 @@ impl Core {
         if known.hash != replace.expected {
             return Err((ErrorCode::CONFLICT, "the server has another device list; merge with it".into()));
         }
-        self.block(ticket.connection);
-        self.call_replace(ListSource::Request(ticket), known, list);
+        self.change_list(now_ms, ticket, known, list, None);
         Ok(())
     }
 
-    pub(super) fn call_replace(&mut self, source: ListSource, known: Arc<Known>, list: SignedDeviceList) {
-        let new = with_list(&known.record, &list);
-        let call = StoreCall::ReplaceAccount { expected: known.record.clone(), new };
-        self.call(Step::ReplaceList { source, known, list: Box::new(list) }, call);
+    /// Takes a list that follows the known one, which came by itself or with a Submit.
+    pub(super) fn change_list(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        known: Arc<Known>,
+        list: SignedDeviceList,
+        submit: Option<Box<(Submit, u8)>>,
+    ) {
+        let what = What::List { list: Box::new(list), follows: known.hash, submit };
+        self.change(now_ms, known, Change::new(Editor::Client(ticket), what));
     }
 
     pub(super) fn list_replaced(
         &mut self,
         now_ms: u64,
-        source: ListSource,
-        known: &Known,
+        by: Editor,
+        old: &Known,
         list: &SignedDeviceList,
-        outcome: ReplaceOutcome,
+        submit: Option<Box<(Submit, u8)>>,
     ) {
-        let ticket = source.ticket();
-        let refused: Option<Refused> = match outcome {
-            ReplaceOutcome::Replaced(revision) => {
-                let record = AccountRecord { revision, ..with_list(&known.record, list) };
-                self.remember(record);
-                None
-            }
-            ReplaceOutcome::Conflict(newest) => {
-                let newest = self.remember(*newest);
-                // Only something else in the record changed: the list follows as it did.
-                if let Some(newest) = newest.filter(|newest| newest.hash == known.hash) {
-                    return self.call_replace(source, newest, list.clone());
-                }
-                Some((ErrorCode::CONFLICT, "the device list changed meanwhile; merge with it".into()))
-            }
-            ReplaceOutcome::Unknown => {
-                Some((ErrorCode::UNKNOWN_USER, "this server has no such account".into()))
-            }
-            ReplaceOutcome::Collision => {
-                Some((ErrorCode::COLLISION, "the new device's id is in use; make another".into()))
-            }
-        };
-        let replaced = refused.is_none();
-        match (source, refused) {
-            (ListSource::Request(ticket), None) => {
-                let devices = list.list().devices.len();
-                self.answer(ticket, &ServerFrame::Done, format!("device list replaced, {devices} devices"));
-            }
+        let Editor::Client(ticket) = by else { return };
+        let action = format!("device list replaced, {} devices", list.list().devices.len());
+        // Who removes itself is answered before its connection ends.
+        self.list_answered(ticket, submit, Ok(action));
+        self.approve_waiting(old, list);
+        self.close_removed(old, list);
+        self.unblock(now_ms, ticket.connection);
+    }
+
+    /// Nothing was replaced: it was there already, or must not be.
+    pub(super) fn list_not_replaced(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        submit: Option<Box<(Submit, u8)>>,
+        result: Result<(), Refused>,
+    ) {
+        let result = result.map(|()| "the same device list again".to_owned());
+        self.list_answered(ticket, submit, result);
+        self.unblock(now_ms, ticket.connection);
+    }
+
+    fn list_answered(
+        &mut self,
+        ticket: Ticket,
+        submit: Option<Box<(Submit, u8)>>,
+        result: Result<String, Refused>,
+    ) {
+        match (submit.map(|submit| *submit), result) {
+            (None, Ok(action)) => self.answer(ticket, &ServerFrame::Done, action),
             // The Submit starts again and finds what is there now, be it its own list or a newer one.
-            (ListSource::Submit { ticket, submit, attempts }, None | Some((ErrorCode::CONFLICT, _)))
+            (Some((submit, attempts)), Ok(_) | Err((ErrorCode::CONFLICT, _)))
                 if usize::from(attempts) < MAX_LISTS + usize::from(ATTEMPTS) =>
             {
                 self.again(ticket, submit, attempts + 1);
             }
-            (ListSource::Submit { ticket, .. }, None) => {
-                self.refuse(
-                    ticket,
-                    (ErrorCode::BUSY, "the device lists change all the time; try again".into()),
-                );
+            (Some(_), Ok(_)) => {
+                let message = "the device lists change all the time; try again";
+                self.refuse(ticket, (ErrorCode::BUSY, message.into()));
             }
-            (_, Some(refused)) => self.refuse(ticket, refused),
+            (_, Err(refused)) => self.refuse(ticket, refused),
         }
-        if replaced {
-            self.approve_waiting(known, list);
-            self.close_removed(known, list);
-        }
-        self.unblock(now_ms, ticket.connection);
     }
 
     /// Puts a Submit back to the head of its connection's line.
-    fn again(&mut self, ticket: Ticket, submit: sotto_proto::frame::Submit, attempts: u8) {
+    fn again(&mut self, ticket: Ticket, submit: Submit, attempts: u8) {
         if let Some(connection) = self.connections.get_mut(&ticket.connection) {
             connection.queue.push_front(Queued {
                 ticket,
@@ -188,6 +189,22 @@ pub(super) fn check_successor(known: &Known, bytes: &[u8], now_ms: u64) -> Resul
         return Err((ErrorCode::BAD_KEYS, too_far_ahead().into()));
     }
     Ok(list)
+}
+
+/// The record with a list that was found to follow one; `None` if it has the list already.
+pub(super) fn followed_by(
+    known: &Known,
+    list: &SignedDeviceList,
+    follows: &ListHash,
+) -> Result<Option<AccountRecord>, Refused> {
+    if known.list.as_bytes() == list.as_bytes() {
+        return Ok(None);
+    }
+    // Where only something else in the record changed, it follows as it did.
+    if known.hash != *follows {
+        return Err((ErrorCode::CONFLICT, "the device list changed meanwhile; merge with it".into()));
+    }
+    Ok(Some(with_list(&known.record, list)))
 }
 
 fn with_list(record: &AccountRecord, list: &SignedDeviceList) -> AccountRecord {

@@ -17,8 +17,9 @@ use sotto_store::Day;
 
 use super::{
     Core, Event, Found, Job, Output, Refused, SendClass, StoreCall,
+    changes::Editor,
     connection::{Proof, Session, Ticket},
-    edit::{Edit, Editor},
+    edit::Edit,
     known::{AccountRef, Known},
     register::parse_name,
     source::source,

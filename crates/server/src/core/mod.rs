@@ -11,6 +11,7 @@
 
 mod answer;
 mod bucket;
+mod changes;
 mod chats;
 mod config;
 mod connection;
@@ -65,6 +66,7 @@ pub use operator::{OnlineDevice, Roster};
 pub use orders::Order;
 
 use bucket::Buckets;
+use changes::Changes;
 use chats::Chats;
 use connection::{Connection, Session, Ticket};
 use known::{Known, KnownAccounts};
@@ -107,6 +109,7 @@ pub struct Core {
     /// Connections without a login, oldest first; holds some that have signed in since.
     logins_due: VecDeque<(u64, ConnectionId)>,
     known: KnownAccounts,
+    changes: Changes,
     steps: HashMap<Operation, Step>,
     toils: HashMap<Operation, Toil>,
     /// Of them those with a password.
@@ -116,6 +119,8 @@ pub struct Core {
     claims: Buckets<AccountId>,
     registrations: Buckets<IpAddr>,
     invitations: Buckets<AccountId>,
+    blocks: Buckets<AccountId>,
+    resets: Buckets<AccountId>,
     waiting: Waiting,
     /// Filled only where the directory is closed.
     partners: Partners,
@@ -150,6 +155,7 @@ impl Core {
             chats: Chats::default(),
             logins_due: VecDeque::new(),
             known: KnownAccounts::default(),
+            changes: Changes::default(),
             steps: HashMap::new(),
             toils: HashMap::new(),
             hashing: 0,
@@ -158,6 +164,8 @@ impl Core {
             claims,
             registrations,
             invitations: Buckets::new(live::INVITE_BURST, live::INVITE_REFILL_MS),
+            blocks: Buckets::new(edit::BLOCK_BURST, edit::BLOCK_REFILL_MS),
+            resets: Buckets::new(reset::RESET_BURST, reset::RESET_REFILL_MS),
             waiting: Waiting::default(),
             partners: Partners::default(),
             pending: Pending::default(),
@@ -291,8 +299,8 @@ impl Core {
             (Step::Invite { ticket, registering }, StoreReply::Invite(invite)) => {
                 self.invite_found(now_ms, ticket, *registering, invite);
             }
-            (Step::Edit(editing), StoreReply::Replaced(outcome)) => {
-                self.edit_stored(now_ms, *editing, outcome);
+            (Step::Change(under_way), StoreReply::Replaced(outcome)) => {
+                self.change_stored(now_ms, *under_way, outcome);
             }
             (Step::Note { day, forgotten }, StoreReply::Account(record)) => {
                 self.noted(now_ms, (day, forgotten), record);
@@ -302,12 +310,6 @@ impl Core {
             }
             (Step::Remove { question, known }, StoreReply::Removed(was)) => {
                 self.removed(question, &known, was);
-            }
-            (Step::Reset { asker, known, list }, StoreReply::Replaced(outcome)) => {
-                self.reset_stored(now_ms, asker, &known, *list, outcome);
-            }
-            (Step::ReplaceList { source, known, list }, StoreReply::Replaced(outcome)) => {
-                self.list_replaced(now_ms, source, &known, &list, outcome);
             }
             (Step::SignInMailbox { ticket, session, known, forgotten }, StoreReply::Mailbox(mailbox)) => {
                 self.sign_in_mailbox(now_ms, ticket, session, (known, forgotten), mailbox);
@@ -366,6 +368,10 @@ impl Core {
     /// The store could not. What a step had taken hold of is let go.
     fn step_failed(&mut self, now_ms: u64, step: Step, error: StoreError) {
         let ticket = step.ticket();
+        let changed = match &step {
+            Step::Change(under_way) => Some(under_way.account()),
+            _ => None,
+        };
         match step {
             Step::Append { ticket, outline, planned, .. } => {
                 return self.append_failed(ticket, &outline, &planned, now_ms, error);
@@ -374,16 +380,22 @@ impl Core {
                 self.reader_failed(now_ms, connection, &error);
             }
             Step::Expire => self.sweep.finished(now_ms, 0),
-            Step::Edit(editing) => self.edit_failed(&editing, &error),
+            Step::Change(under_way) => {
+                if let Some(question) = under_way.question() {
+                    self.order_failed(question, &error);
+                }
+            }
             Step::Order { question, .. } | Step::Remove { question, .. } => {
                 self.order_failed(question, &error);
             }
-            Step::Reset { asker, .. } => self.reset_failed(asker, &error),
             _ => {}
         }
         self.store_refused(ticket, error);
         if let Some(ticket) = ticket {
             self.unblock(now_ms, ticket.connection);
+        }
+        if let Some(account) = changed {
+            self.next_change(now_ms, account);
         }
         self.feed_held(now_ms);
     }
@@ -420,8 +432,8 @@ impl Core {
             (Toil::OldPassword { ticket, known, new }, WorkResult::Verified(right)) => {
                 self.old_password_verified(now_ms, ticket, known, new, right);
             }
-            (Toil::NewPassword { ticket, known }, WorkResult::Hashed(hash)) => {
-                self.password_hashed(now_ms, ticket, known, hash);
+            (Toil::NewPassword { ticket, known, by_old }, WorkResult::Hashed(hash)) => {
+                self.password_hashed(now_ms, ticket, (known, by_old), hash);
             }
             (Toil::Publish { ticket, device }, WorkResult::Prekeys(result)) => {
                 self.prekeys_verified(now_ms, ticket, device, result);

@@ -1,7 +1,5 @@
 //! What the operator does to accounts. It passes through the core, which knows the accounts and has their connections.
 
-use std::sync::Arc;
-
 use sotto_proto::{
     AccountId, Username,
     frame::{ErrorCode, ErrorReply, PUSH, ServerFrame},
@@ -10,9 +8,9 @@ use sotto_store::{AccountRecord, StoreError};
 
 use super::{
     ConnectionId, Core, Event, Output, Question, Refused, SendClass, StoreCall,
-    edit::{Edit, Editor},
+    changes::{Change, Editor, What},
+    edit::Edit,
     known::Known,
-    reset::Asker,
     step::Step,
 };
 
@@ -70,8 +68,10 @@ impl Core {
         match order {
             Order::Disable(_) => self.edit(now_ms, editor, known, Edit::Disable(true)),
             Order::Enable(_) => self.edit(now_ms, editor, known, Edit::Disable(false)),
-            Order::SetPassword(_, hash) => self.edit(now_ms, editor, known, Edit::Password(hash)),
-            Order::ResetNow(_) => self.reset_now(question, known),
+            Order::SetPassword(_, hash) => {
+                self.edit(now_ms, editor, known, Edit::Password { hash, old: None });
+            }
+            Order::ResetNow(_) => self.change(now_ms, known, Change::new(editor, What::ResetNow)),
             Order::Delete(_) => {
                 let call = StoreCall::RemoveAccount(known.record.account);
                 self.call(Step::Remove { question, known }, call);
@@ -88,17 +88,6 @@ impl Core {
             self.ordered(question, Ok(()));
         } else {
             self.ordered(question, Err(format!("there is no account {name}")));
-        }
-    }
-
-    fn reset_now(&mut self, question: Question, known: Arc<Known>) {
-        let Some(waiting) = known.record.waiting_reset().cloned() else {
-            let message = format!("no new identity waits for {}", known.record.username);
-            return self.ordered(question, Err(message));
-        };
-        match sotto_proto::SignedDeviceList::parse(&waiting.list) {
-            Ok(list) => self.take_reset(Asker::Operator(question), known, list),
-            Err(error) => self.ordered(question, Err(format!("the device list that waits: {error}"))),
         }
     }
 

@@ -6,8 +6,9 @@ use sotto_proto::frame::{AuthKey, ErrorCode, SetPassword};
 
 use super::{
     Core, Found, Job, Refused,
+    changes::Editor,
     connection::{Proof, Ticket},
-    edit::{Edit, Editor},
+    edit::Edit,
     known::{AccountRef, Known},
     step::Toil,
 };
@@ -30,7 +31,7 @@ impl Core {
             .ok_or((ErrorCode::LOGIN_NEEDED, "log in first".into()))?;
         let known = self.own(found, account)?;
         if proven == Some((account, Proof::AccountKey)) {
-            self.toil(Toil::NewPassword { ticket, known }, Job::HashPassword(set.new))?;
+            self.toil(Toil::NewPassword { ticket, known, by_old: false }, Job::HashPassword(set.new))?;
         } else {
             let old = set.old.ok_or((ErrorCode::LOGIN_NEEDED, "the old password is needed".into()))?;
             let name = known.record.username.clone();
@@ -60,7 +61,7 @@ impl Core {
         let same = self.same_password(&known);
         let result = if right && same {
             self.right_password(ticket, &known.record.username.clone());
-            self.toil(Toil::NewPassword { ticket, known }, Job::HashPassword(new))
+            self.toil(Toil::NewPassword { ticket, known, by_old: true }, Job::HashPassword(new))
         } else {
             Err((ErrorCode::BAD_CREDENTIALS, "the old password is wrong".into()))
         };
@@ -70,9 +71,16 @@ impl Core {
         }
     }
 
-    pub(super) fn password_hashed(&mut self, now_ms: u64, ticket: Ticket, known: Arc<Known>, hash: String) {
-        // The record may have changed while the password was hashed.
+    pub(super) fn password_hashed(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        (known, by_old): (Arc<Known>, bool),
+        hash: String,
+    ) {
+        // The record may have changed while the password was hashed: not so that the old one is another now.
+        let old = by_old.then(|| known.record.password_hash.clone());
         let known = self.known.find(&AccountRef::Id(known.record.account)).unwrap_or(known);
-        self.edit(now_ms, Editor::Client(ticket), known, Edit::Password(hash));
+        self.edit(now_ms, Editor::Client(ticket), known, Edit::Password { hash, old });
     }
 }

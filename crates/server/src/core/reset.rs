@@ -3,34 +3,29 @@
 //! While a device of the account signed in lately it waits, and any of them can refuse it. It takes effect when its
 //! asker comes back after that: until then the old devices can still refuse.
 
-use std::sync::Arc;
-
 use sotto_proto::{
     SignedDeviceList,
     device_list::MAX_AHEAD_S,
     frame::{ErrorCode, PUSH, ResetAccount, ResetState, ServerFrame},
     limits::RESET_DELAY_MS,
 };
-use sotto_store::{AccountRecord, ReplaceOutcome, StoreError, WaitingReset};
+use sotto_store::{AccountRecord, WaitingReset};
 
 use super::{
-    ATTEMPTS, ConnectionId, Core, Event, Found, Question, Refused, StoreCall,
+    ConnectionId, Core, Event, Found, Refused,
+    changes::{Change, Editor, Effect, What},
     connection::{Proof, Ticket},
-    edit::{Edit, Editor},
+    edit::Edit,
     known::Known,
     reader::UNWRITTEN_LIMIT,
     register::too_far_ahead,
-    step::Step,
 };
 
-/// Who wants a reset to take effect.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Asker {
-    /// Who has the password; how often it was tried because the record changed.
-    Client(Ticket, u8),
-    /// The operator.
-    Operator(Question),
-}
+/// Resets of one account that are asked for at once; enough for somebody who begins again a few times.
+pub(super) const RESET_BURST: u64 = 10;
+/// After the burst, how often one more: two people who know the password and take each other's place do not keep the
+/// server busy, nor the account's devices.
+pub(super) const RESET_REFILL_MS: u64 = 60_000;
 
 impl Core {
     pub(super) fn reset_account(
@@ -52,48 +47,64 @@ impl Core {
             return Ok(());
         }
         check_new_identity(&known, &list, now_ms)?;
-        self.block(ticket.connection);
-        self.consider_reset(now_ms, ticket, known, list, 0);
+        // Who comes back for the one that waits changes nothing, or lets it take effect.
+        let waits = known.record.waiting_reset().is_some_and(|waiting| waiting.list == list.as_bytes());
+        if !waits && let Err(wait_ms) = self.resets.take(account, 1, now_ms) {
+            let message = format!("too many new identities; try again in {} s", wait_ms.div_ceil(1000));
+            self.refuse_until(ticket, (ErrorCode::RATE_LIMITED, message.into()), Some(wait_ms));
+            return Ok(());
+        }
+        let what = What::Reset(Box::new(list));
+        self.change(now_ms, known, Change::new(Editor::Client(ticket), what));
         Ok(())
     }
 
-    /// Lets it wait or take effect, as things stand now.
-    fn consider_reset(
+    /// Lets it wait or take effect, as things stand now; `None` if nothing is to be changed.
+    pub(super) fn reset_effect(
+        &self,
+        now_ms: u64,
+        list: &SignedDeviceList,
+        known: &Known,
+    ) -> Result<Option<Effect>, Refused> {
+        if known.list.as_bytes() == list.as_bytes() {
+            return Ok(None);
+        }
+        check_new_identity(known, list, now_ms)?;
+        let asked = known.record.reset.as_ref().filter(|asked| asked.list == list.as_bytes());
+        let edit = match asked {
+            Some(same) if same.refused => Edit::ForgetReset,
+            Some(same) if same.due_ms > now_ms => return Ok(None),
+            // One that waits shows that there was a device that can refuse: another list waits as long.
+            None if known.record.waiting_reset().is_some() || self.lived_in(now_ms, known) => {
+                Edit::Reset(WaitingReset {
+                    list: list.as_bytes().to_vec(),
+                    asked_ms: now_ms,
+                    due_ms: now_ms.saturating_add(RESET_DELAY_MS),
+                    refused: false,
+                })
+            }
+            // Due, or nobody is there to ask.
+            Some(_) | None => return Ok(Some(Effect::Reset(Box::new(list.clone())))),
+        };
+        Ok(edit.of(&known.record)?.map(|new| Effect::Edit(edit, new)))
+    }
+
+    /// Answers a request that changed nothing.
+    pub(super) fn reset_stands(
         &mut self,
         now_ms: u64,
         ticket: Ticket,
-        known: Arc<Known>,
-        list: SignedDeviceList,
-        attempts: u8,
+        known: &Known,
+        list: &SignedDeviceList,
     ) {
-        let waiting = known.record.reset.as_ref();
-        match waiting.filter(|waiting| waiting.list == list.as_bytes()) {
-            Some(same) if same.refused => {
-                return self.edit(now_ms, Editor::Client(ticket), known, Edit::ForgetReset);
+        let (state, action) = match known.record.waiting_reset() {
+            Some(waiting) if waiting.list == list.as_bytes() => {
+                (ResetState::Pending(waiting.due_ms), "the new identity still waits")
             }
-            Some(same) if same.due_ms > now_ms => {
-                let state = ResetState::Pending(same.due_ms);
-                self.answer(ticket, &ServerFrame::Reset(state), "the new identity still waits");
-                return self.unblock(now_ms, ticket.connection);
-            }
-            // One that waits shows that there was a device that can refuse: another list waits as long.
-            None if known.record.waiting_reset().is_some() || self.lived_in(now_ms, &known) => {
-                return self.let_wait(now_ms, ticket, known, &list);
-            }
-            // Due, or nobody is there to ask.
-            Some(_) | None => {}
-        }
-        self.take_reset(Asker::Client(ticket, attempts), known, list);
-    }
-
-    fn let_wait(&mut self, now_ms: u64, ticket: Ticket, known: Arc<Known>, list: &SignedDeviceList) {
-        let reset = WaitingReset {
-            list: list.as_bytes().to_vec(),
-            asked_ms: now_ms,
-            due_ms: now_ms.saturating_add(RESET_DELAY_MS),
-            refused: false,
+            _ => (ResetState::Done, "the new identity stands"),
         };
-        self.edit(now_ms, Editor::Client(ticket), known, Edit::Reset(reset));
+        self.answer(ticket, &ServerFrame::Reset(state), action);
+        self.unblock(now_ms, ticket.connection);
     }
 
     /// Whether a device of the account is signed in, or was lately, as far as is known: the store has the day only, and
@@ -106,51 +117,9 @@ impl Core {
         lately || just_started || !self.connections_of(&known.record.devices).is_empty()
     }
 
-    pub(super) fn take_reset(&mut self, asker: Asker, known: Arc<Known>, list: SignedDeviceList) {
-        let call = StoreCall::ResetAccount {
-            expected: known.record.clone(),
-            list: list.clone(),
-            now_ms: self.now_ms,
-        };
-        self.call(Step::Reset { asker, known, list: Box::new(list) }, call);
-    }
-
-    pub(super) fn reset_stored(
-        &mut self,
-        now_ms: u64,
-        asker: Asker,
-        known: &Known,
-        list: SignedDeviceList,
-        outcome: ReplaceOutcome,
-    ) {
-        let refused: Refused = match outcome {
-            ReplaceOutcome::Replaced(_) => return self.reset_done(now_ms, asker, known, &list),
-            ReplaceOutcome::Conflict(newest) => match (self.remember(*newest), asker) {
-                // A device may have signed in, or refused it.
-                (Some(known), Asker::Client(ticket, attempts)) if attempts < ATTEMPTS => {
-                    return self.consider_reset(now_ms, ticket, known, list, attempts + 1);
-                }
-                _ => (ErrorCode::BUSY, "the account changed meanwhile; try again".into()),
-            },
-            ReplaceOutcome::Unknown => {
-                (ErrorCode::UNKNOWN_USER, "this server has no such account any more".into())
-            }
-            ReplaceOutcome::Collision => {
-                (ErrorCode::COLLISION, "the new account's or device's id is in use; make new ones".into())
-            }
-        };
-        match asker {
-            Asker::Client(ticket, _) => {
-                self.refuse(ticket, refused);
-                self.unblock(now_ms, ticket.connection);
-            }
-            Asker::Operator(question) => self.ordered(question, Err(refused.1.into_owned())),
-        }
-    }
-
-    fn reset_done(&mut self, now_ms: u64, asker: Asker, known: &Known, list: &SignedDeviceList) {
+    pub(super) fn reset_done(&mut self, now_ms: u64, by: Editor, known: &Known, list: &SignedDeviceList) {
         let name = known.record.username.clone();
-        if let Asker::Client(ticket, _) = asker
+        if let Editor::Client(ticket) = by
             && let Some(connection) = self.connections.get_mut(&ticket.connection)
             && connection.session.is_none()
         {
@@ -162,18 +131,13 @@ impl Core {
             "the account was reset: its name has a new identity, to which this device does not belong";
         self.forget_account(&known.record.account, (ErrorCode::UNKNOWN_DEVICE, message.into()));
         self.log(Event::Device { name, action: "a new identity took the place of the old one" });
-        match asker {
-            Asker::Client(ticket, _) => {
+        match by {
+            Editor::Client(ticket) => {
                 self.answer(ticket, &ServerFrame::Reset(ResetState::Done), "a new identity");
                 self.unblock(now_ms, ticket.connection);
             }
-            Asker::Operator(question) => self.ordered(question, Ok(())),
-        }
-    }
-
-    pub(super) fn reset_failed(&mut self, asker: Asker, error: &StoreError) {
-        if let Asker::Operator(question) = asker {
-            self.ordered(question, Err(error.to_string()));
+            Editor::Operator(question) => self.ordered(question, Ok(())),
+            Editor::Server => {}
         }
     }
 
@@ -213,6 +177,16 @@ impl Core {
             self.hint(connection, PUSH, &ServerFrame::Reset(state));
         }
     }
+}
+
+/// The new identity that waits, which the operator lets take effect.
+pub(super) fn waiting_identity(record: &AccountRecord) -> Result<Box<SignedDeviceList>, Refused> {
+    let name = &record.username;
+    let waiting = record
+        .waiting_reset()
+        .ok_or_else(|| (ErrorCode::UNKNOWN_USER, format!("no new identity waits for {name}").into()))?;
+    let damaged = |error| (ErrorCode::STORE, format!("the device list that waits: {error}").into());
+    SignedDeviceList::parse(&waiting.list).map(Box::new).map_err(damaged)
 }
 
 /// Whether a list can begin a new identity under the account's name.

@@ -6,13 +6,7 @@ use std::ops::Bound;
 use sotto_proto::AccountId;
 use sotto_store::{AccountRecord, Day};
 
-use super::{
-    ConnectionId, Core,
-    edit::{Edit, Editor},
-    known::AccountRef,
-    line::look_up,
-    step::Step,
-};
+use super::{ConnectionId, Core, changes::Editor, edit::Edit, known::AccountRef, line::look_up, step::Step};
 
 /// In so many sweeps, an hour of them, all connections are looked at once.
 const SWEEPS: usize = 60;

@@ -4,38 +4,20 @@ use std::sync::Arc;
 
 use sotto_proto::{
     AccountId, DeviceId, FateTag, QueueNumber, SignedDeviceList, Username,
-    frame::{AuthKey, MailboxState, ServerFrame, Submit},
+    frame::{AuthKey, MailboxState, ServerFrame},
 };
 
 use sotto_store::{Day, InviteHash};
 
 use super::{
+    changes::UnderWay,
     connection::{Session, Ticket},
-    edit::Editing,
     io::{ConnectionId, Question},
     known::{AccountRef, Known},
     orders::Order,
     register::Registering,
-    reset::Asker,
     submit::Outline,
 };
-
-/// Where a replaced device list came from.
-#[derive(Debug)]
-pub(super) enum ListSource {
-    /// ReplaceList: answer it.
-    Request(Ticket),
-    /// A Submit handed it over: start that Submit again, this many times so far.
-    Submit { ticket: Ticket, submit: Submit, attempts: u8 },
-}
-
-impl ListSource {
-    pub(super) fn ticket(&self) -> Ticket {
-        match self {
-            Self::Request(ticket) | Self::Submit { ticket, .. } => *ticket,
-        }
-    }
-}
 
 /// One envelope of a Submit on its way into the store.
 #[derive(Debug)]
@@ -61,17 +43,13 @@ pub(super) enum Step {
     /// A registration.
     Register { ticket: Ticket, name: Username },
     /// A change of one account's record.
-    Edit(Box<Editing>),
+    Change(Box<UnderWay>),
     /// An account that was signed in on a day, and is not known here.
     Note { day: Day, forgotten: u64 },
     /// The account of an order.
     Order { question: Question, order: Order, forgotten: u64 },
     /// An account that the operator removes.
     Remove { question: Question, known: Arc<Known> },
-    /// A new identity in the place of an old one.
-    Reset { asker: Asker, known: Arc<Known>, list: Box<SignedDeviceList> },
-    /// A new device list.
-    ReplaceList { source: ListSource, known: Arc<Known>, list: Box<SignedDeviceList> },
     /// A device signed in: its mailbox.
     SignInMailbox { ticket: Ticket, session: Box<Session>, known: Arc<Known>, forgotten: u64 },
     /// A device signed in: its prekeys.
@@ -116,7 +94,6 @@ impl Step {
         match self {
             Self::Register { ticket, .. }
             | Self::Invite { ticket, .. }
-            | Self::Reset { asker: Asker::Client(ticket, _), .. }
             | Self::SignInMailbox { ticket, .. }
             | Self::SignInPrekeys { ticket, .. }
             | Self::Publish { ticket }
@@ -128,13 +105,11 @@ impl Step {
             | Self::Append { ticket, .. }
             | Self::Ack { ticket }
             | Self::AttachAck { ticket, .. } => Some(*ticket),
-            Self::ReplaceList { source, .. } => Some(source.ticket()),
-            Self::Edit(editing) => editing.ticket(),
+            Self::Change(under_way) => under_way.ticket(),
             Self::Find { .. }
             | Self::Note { .. }
             | Self::Order { .. }
             | Self::Remove { .. }
-            | Self::Reset { asker: Asker::Operator(_), .. }
             | Self::Left { .. }
             | Self::ReaderMailbox { .. }
             | Self::ReaderBatch { .. }
@@ -152,8 +127,8 @@ pub(super) enum Toil {
     PasswordLogin { ticket: Ticket, name: Username, known: Option<Arc<Known>> },
     /// The old password of a change.
     OldPassword { ticket: Ticket, known: Arc<Known>, new: AuthKey },
-    /// The new password of a change.
-    NewPassword { ticket: Ticket, known: Arc<Known> },
+    /// The new password of a change; `by_old`, if the old one is what allows it.
+    NewPassword { ticket: Ticket, known: Arc<Known>, by_old: bool },
     /// Prekeys to publish.
     Publish { ticket: Ticket, device: DeviceId },
 }

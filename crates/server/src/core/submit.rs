@@ -20,7 +20,7 @@ use super::{
     connection::Ticket,
     known::{AccountRef, Known},
     lists::check_successor,
-    step::{ListSource, Planned, Step},
+    step::{Planned, Step},
 };
 
 /// An envelope of a Submit, and what becomes of it if no record says otherwise.
@@ -121,8 +121,7 @@ impl Core {
         }
         if let Some((known, bytes)) = handed_over {
             let list = check_successor(&known, &bytes.unwrap_or_default(), now_ms)?;
-            self.block(ticket.connection);
-            self.call_replace(ListSource::Submit { ticket, submit, attempts }, known, list);
+            self.change_list(now_ms, ticket, known, list, Some(Box::new((submit, attempts))));
             return Ok(());
         }
         self.append(now_ms, ticket, sender, submit, &known);

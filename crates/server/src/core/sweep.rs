@@ -90,6 +90,8 @@ impl Core {
             self.claims.sweep(now_ms);
             self.registrations.sweep(now_ms);
             self.invitations.sweep(now_ms);
+            self.blocks.sweep(now_ms);
+            self.resets.sweep(now_ms);
             self.waiting.sweep(now_ms, self.config.retention_ms);
             self.sweep_pending(now_ms);
             self.note_present(now_ms);

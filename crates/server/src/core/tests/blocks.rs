@@ -65,6 +65,7 @@ fn blocks_are_bounded_and_an_account_that_nobody_has_can_be_blocked() {
         ClientFrame::Block(Block { account: AccountId(account), blocked })
     };
     for number in 0..1000 {
+        bench.now_ms += edit::BLOCK_REFILL_MS;
         assert_eq!(bench.ask(id, one(number, true)), ServerFrame::Done);
     }
     assert_eq!(bench.refused(id, one(1000, true)).code, ErrorCode::LIMIT);

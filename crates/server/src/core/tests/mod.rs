@@ -3,6 +3,7 @@
 
 mod accounts;
 mod blocks;
+mod changes;
 mod delivery;
 mod devices;
 mod directory;
@@ -156,6 +157,25 @@ impl Bench {
         for (operation, call) in self.held.take().unwrap_or_default() {
             self.call(operation, call);
         }
+    }
+
+    /// Lets the store answer the oldest call that is held; whether there was one.
+    fn step(&mut self) -> bool {
+        let Some((operation, call)) = self.held.as_mut().and_then(VecDeque::pop_front) else { return false };
+        self.call(operation, call);
+        true
+    }
+
+    /// A connection that the account key has proven.
+    fn by_key(&mut self, user: &User) -> ConnectionId {
+        let id = self.greet();
+        let input = login::account_login(&chain().server_id(), &[1; 32], &[2; 32]);
+        let login = sotto_proto::frame::AccountLogin {
+            username: user.name.to_string(),
+            signature: signature(&user.key, &input),
+        };
+        assert!(matches!(self.ask(id, ClientFrame::AccountLogin(login)), ServerFrame::AccountIn(_)));
+        id
     }
 
     fn work(&mut self, operation: Operation, job: Job) {
