@@ -149,6 +149,9 @@ impl Core {
             (Asked::Password { job, key }, ServerFrame::AccountIn(proven)) => {
                 return self.password_proven(step, job, &key, &proven);
             }
+            (Asked::OldPassword { command, .. }, ServerFrame::AccountIn(_)) => {
+                step.out.push(Output::PasswordProven(command));
+            }
             (Asked::OwnList { job }, ServerFrame::Lists(lists)) => {
                 return self.looked_up_own(step, job, &lists);
             }
@@ -389,6 +392,11 @@ impl Core {
             Asked::Block { block } => return self.block_refused(step, &block, error),
             Asked::Pending { what } => return self.pending_refused(step, &what, error, told),
             Asked::Password { job, key } => return self.change_refused(step, job, Some(&key), error, told),
+            Asked::OldPassword { command, key } => {
+                let wrong = error.code == ErrorCode::BAD_CREDENTIALS;
+                let answer = if wrong { Self::wrong_password(step, &key)? } else { told };
+                step.out.push(Output::Reply(command, Err(answer)));
+            }
             Asked::OwnList { job } | Asked::ReplaceList { job, .. } => {
                 return self.change_refused(step, job, None, error, told);
             }

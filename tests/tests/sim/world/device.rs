@@ -127,6 +127,8 @@ impl World {
             ClientOutput::Reply(CommandId(id), reply) => {
                 device.replies.insert(id, reply);
             }
+            // The driver's part: here a change begins with its keys.
+            ClientOutput::PasswordProven(_) => {}
             ClientOutput::PasswordSettled { changed } => device.password_changed = Some(changed),
             ClientOutput::Event(event) => device.events.push(event),
             ClientOutput::Close { error, reconnect } => {
