@@ -256,6 +256,7 @@ impl Core {
     fn logged_in(&mut self, step: &mut Step<'_, '_>, device: &DeviceIn) -> Result<(), CoreError> {
         let Some(cursor) = self.take_up_cursor(step, &device.mailbox)? else { return Ok(()) };
         step.tx.set_registered()?;
+        self.auth_key_left_ms = 0;
         self.compare_own_list(step, device)?;
         self.link = Link::Up;
         let attach = Attach { incarnation: cursor.incarnation, after: cursor.number };
