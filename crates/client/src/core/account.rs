@@ -3,7 +3,7 @@
 use sotto_crypto::PendingCode;
 use sotto_proto::{
     DeviceId,
-    frame::{AuthKey, ClientFrame, ErrorCode, ErrorReply, ResetState, SetPassword},
+    frame::{AuthKey, ClientFrame, ErrorCode, ErrorReply, PasswordLogin, ResetState, SetPassword},
 };
 use subtle::ConstantTimeEq;
 
@@ -31,6 +31,11 @@ pub enum WithKey {
         /// Which.
         device: DeviceId,
         /// Of the account's password.
+        key: AuthKey,
+    },
+    /// Asks the server whether this is the account's password. Answered with [`Output::PasswordProven`], or with why not.
+    Prove {
+        /// Of the password.
         key: AuthKey,
     },
     /// Changes the password. The store's key is wrapped under both already.
@@ -65,6 +70,20 @@ impl Core {
         match command {
             WithKey::Approve { code, key } => self.approve(step, id, code, key),
             WithKey::Remove { device, key } => self.remove_device(step, id, device, key),
+            WithKey::Prove { key } => {
+                if self.up() {
+                    let username = self.me.username.to_string();
+                    let login = PasswordLogin { username, auth_key: key.clone() };
+                    self.send(
+                        step,
+                        Asked::OldPassword { command: id, key },
+                        ClientFrame::PasswordLogin(login),
+                    );
+                } else {
+                    step.out.push(Output::Reply(id, Err(super::commands::offline())));
+                }
+                Ok(())
+            }
             WithKey::Password { old, new, wrap } => self.change_password(step, id, old, new, wrap),
         }
     }

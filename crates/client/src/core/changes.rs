@@ -2,7 +2,7 @@
 
 use sotto_crypto::{AccountSecret, PendingCode};
 use sotto_proto::{
-    Certificate, DeviceId, DeviceList, ListHash, SignedDeviceList,
+    Certificate, DeviceId, DeviceList, ListHash, SignedCertificate, SignedDeviceList,
     device_list::{MAX_AHEAD_S, Revocation, SuccessionError},
     frame::{
         AccountIn, AuthKey, ClientFrame, ErrorCode, ErrorReply, Lists, LookupLists, PasswordLogin,
@@ -261,16 +261,10 @@ impl Core {
                     let text = format!("the account has {MAX_DEVICES} devices, and may not have more");
                     return Ok(Next::Never(error(ErrorKind::Limit, text).hint("sotto device remove DEVICE")));
                 }
-                let certificate = Certificate {
-                    username: list.username.clone(),
-                    account: list.account,
-                    account_key: list.account_key,
-                    device: new.device,
-                    device_key: new.device_key,
-                    identity_key: new.identity_key,
-                    created_ms: self.sound_ms(step.now_ms),
-                };
-                devices.push(secret.sign_certificate(&certificate).map_err(|error| bug(&error))?);
+                match self.certificate(step, &secret, list, new)? {
+                    Ok(signed) => devices.push(signed),
+                    Err(error) => return Ok(Next::Never(error)),
+                }
             }
             Change::Remove(device) => {
                 if list.revoked(device) {
@@ -299,6 +293,42 @@ impl Core {
         let next = DeviceList { number, previous: base.hash(), devices, revocations, ..list.clone() };
         let next = secret.sign_device_list(&next).map_err(|error| bug(&error))?;
         Ok(Next::List(Box::new(next)))
+    }
+
+    /// The certificate of a device that is to be added: signed once, whatever becomes of the lists in which it leaves. Who has
+    /// seen one certificate of a device takes no other.
+    fn certificate(
+        &self,
+        step: &Step<'_, '_>,
+        secret: &AccountSecret,
+        list: &DeviceList,
+        new: &PendingDevice,
+    ) -> Result<Result<SignedCertificate, ClientError>, CoreError> {
+        let before = step.tx.certified(&new.device)?;
+        let certificate = Certificate {
+            username: list.username.clone(),
+            account: list.account,
+            account_key: list.account_key,
+            device: new.device,
+            device_key: new.device_key,
+            identity_key: new.identity_key,
+            created_ms: before
+                .as_ref()
+                .map_or_else(|| self.sound_ms(step.now_ms), |signed| signed.certificate().created_ms),
+        };
+        if let Some(signed) = before {
+            if *signed.certificate() == certificate {
+                return Ok(Ok(signed));
+            }
+            let text = "a device with that id and other keys was approved before; nothing was signed";
+            return Ok(Err(error(ErrorKind::IdentityChanged, text)
+                .hint("sign the machine in anew, in another --profile")));
+        }
+        let signed = secret
+            .sign_certificate(&certificate)
+            .map_err(|error| CoreError::Bug(format!("a certificate of one's own: {error}")))?;
+        step.tx.keep_certified(&signed)?;
+        Ok(Ok(signed))
     }
 
     /// A time that the server too takes for now: it refuses lists from its future.

@@ -110,6 +110,7 @@ impl Core {
             auth_key,
             list: list.as_bytes().to_vec().into(),
         };
+        self.auth_key_leaves(step, "this account");
         self.send(step, Asked::Register, ClientFrame::Register(register));
         Ok(())
     }
@@ -190,17 +191,39 @@ impl Core {
     }
 
     /// What proves the account on this connection: its key or else the password's; `None` if this device has neither.
-    pub(super) fn proof(&self, step: &Step<'_, '_>) -> Result<Option<ClientFrame>, CoreError> {
-        let Link::LoggingIn(login) = &self.link else { return Ok(None) };
-        let username = self.me.username.to_string();
-        let seed = step.tx.identity()?.and_then(|identity| identity.account_seed);
-        if let Some(seed) = seed {
-            let secret = AccountSecret::from_seed(&seed);
-            let signature = secret.sign_login(&login.server, &login.challenge, &login.exporter);
-            return Ok(Some(ClientFrame::AccountLogin(AccountLogin { username, signature })));
+    fn proof(&mut self, step: &mut Step<'_, '_>) -> Result<Option<ClientFrame>, CoreError> {
+        if let Some(proof) = self.account_proof(step)? {
+            return Ok(Some(proof));
         }
-        let auth_key = step.tx.auth_key(&login.server)?;
-        Ok(auth_key.map(|auth_key| ClientFrame::PasswordLogin(PasswordLogin { username, auth_key })))
+        let Link::LoggingIn(login) = &self.link else { return Ok(None) };
+        let Some(auth_key) = step.tx.auth_key(&login.server)? else { return Ok(None) };
+        self.auth_key_leaves(step, "this device");
+        let username = self.me.username.to_string();
+        Ok(Some(ClientFrame::PasswordLogin(PasswordLogin { username, auth_key })))
+    }
+
+    /// The account's key as the proof, which shows nothing of the password; `None` if this device does not hold it.
+    pub(super) fn account_proof(&self, step: &Step<'_, '_>) -> Result<Option<ClientFrame>, CoreError> {
+        let Link::LoggingIn(login) = &self.link else { return Ok(None) };
+        let Some(seed) = step.tx.identity()?.and_then(|identity| identity.account_seed) else {
+            return Ok(None);
+        };
+        let signature =
+            AccountSecret::from_seed(&seed).sign_login(&login.server, &login.challenge, &login.exporter);
+        let username = self.me.username.to_string();
+        Ok(Some(ClientFrame::AccountLogin(AccountLogin { username, signature })))
+    }
+
+    /// Says that the key which stands for the password leaves without anybody having typed it: once, until this device is
+    /// signed in.
+    fn auth_key_leaves(&mut self, step: &mut Step<'_, '_>, unknown: &str) {
+        if std::mem::replace(&mut self.auth_key_left_ms, step.now_ms.max(1)) == 0 {
+            step.warn(format!(
+                "the server says that it does not know {unknown} any more, and is given the key that was derived from the \
+                 password again. If its operator knows of no loss, somebody may be posing as the server and can guess a \
+                 weak password now: change it once that is cleared up"
+            ));
+        }
     }
 
     /// The account is proven, and the server shows its list: it gets the newer one.

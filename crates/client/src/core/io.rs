@@ -47,6 +47,8 @@ pub enum Output {
     Reply(CommandId, Result<Reply, ClientError>),
     /// Tell every face.
     Event(Event),
+    /// The server has taken the password of [`WithKey::Prove`]; the command goes on with [`WithKey::Password`].
+    PasswordProven(CommandId),
     /// A change of the password is settled: the store's key stays wrapped under the new one only, or the old one only.
     PasswordSettled {
         /// Whether the new one counts.

@@ -149,6 +149,9 @@ impl Core {
             (Asked::Password { job, key }, ServerFrame::AccountIn(proven)) => {
                 return self.password_proven(step, job, &key, &proven);
             }
+            (Asked::OldPassword { command, .. }, ServerFrame::AccountIn(_)) => {
+                step.out.push(Output::PasswordProven(command));
+            }
             (Asked::OwnList { job }, ServerFrame::Lists(lists)) => {
                 return self.looked_up_own(step, job, &lists);
             }
@@ -253,6 +256,7 @@ impl Core {
     fn logged_in(&mut self, step: &mut Step<'_, '_>, device: &DeviceIn) -> Result<(), CoreError> {
         let Some(cursor) = self.take_up_cursor(step, &device.mailbox)? else { return Ok(()) };
         step.tx.set_registered()?;
+        self.auth_key_left_ms = 0;
         self.compare_own_list(step, device)?;
         self.link = Link::Up;
         let attach = Attach { incarnation: cursor.incarnation, after: cursor.number };
@@ -389,6 +393,11 @@ impl Core {
             Asked::Block { block } => return self.block_refused(step, &block, error),
             Asked::Pending { what } => return self.pending_refused(step, &what, error, told),
             Asked::Password { job, key } => return self.change_refused(step, job, Some(&key), error, told),
+            Asked::OldPassword { command, key } => {
+                let wrong = error.code == ErrorCode::BAD_CREDENTIALS;
+                let answer = if wrong { Self::wrong_password(step, &key)? } else { told };
+                step.out.push(Output::Reply(command, Err(answer)));
+            }
             Asked::OwnList { job } | Asked::ReplaceList { job, .. } => {
                 return self.change_refused(step, job, None, error, told);
             }

@@ -348,10 +348,11 @@ impl Core {
         let mine = list_ref(&own.list);
         if device.list_hash != mine.hash {
             if device.list_number < mine.number {
-                // It goes along with the next Submit; at once, where this device can prove the account, for the newer
-                // list may remove a device.
+                // It goes along with the next Submit, without any proof; at once, where this device has the account's key,
+                // for the newer list may remove a device. The password's key does not leave for it: a server that shows
+                // an old list would have it of every device for the asking.
                 self.hand_over.insert(self.me.account);
-                if let Some(proof) = self.proof(step)? {
+                if let Some(proof) = self.account_proof(step)? {
                     self.send(step, Asked::Prove, proof);
                 }
             } else {

@@ -131,6 +131,8 @@ pub struct Core {
     missing: BTreeMap<AccountId, u64>,
     /// Devices of which the user was told, on this run, that the served list lacks them.
     warned: BTreeSet<ClaimedIdentity>,
+    /// When the user was told that the auth key leaves by itself; 0 once this device was let in since.
+    auth_key_left_ms: u64,
     /// Invitations and live chats of this connection.
     chats: Chats,
     /// Accounts whose block is being told to the server.
@@ -210,6 +212,7 @@ impl Core {
             doubted: BTreeSet::new(),
             missing: BTreeMap::new(),
             warned: BTreeSet::new(),
+            auth_key_left_ms: 0,
             chats: Chats::default(),
             blocking: BTreeSet::new(),
             blocks_again_ms: 0,

@@ -65,6 +65,11 @@ pub(crate) enum Asked {
         job: ListChange,
         key: AuthKey,
     },
+    /// The password until now, which does not open this store, before it is changed.
+    OldPassword {
+        command: CommandId,
+        key: AuthKey,
+    },
     /// One's own newest list, to change it.
     OwnList {
         job: ListChange,
@@ -94,6 +99,7 @@ impl Asked {
             | Self::Chat { command, .. }
             | Self::Drop { command }
             | Self::RefuseReset { command }
+            | Self::OldPassword { command, .. }
             | Self::Pending { what: PendingFor::Show(command) | PendingFor::Approve { command, .. } }
             | Self::SetPassword { attempt: Attempt::First(command) } => Some(*command),
             Self::Password { job, .. } | Self::OwnList { job } | Self::ReplaceList { job, .. } => {

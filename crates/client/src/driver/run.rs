@@ -27,7 +27,7 @@ use super::{
     events::{Notice, State},
     link::{Link, Up},
     os_rng,
-    password::{Keyring, has_password},
+    password::{Change, Keyed, Keyring, has_password},
     profile::Profile,
     request::{Answer, Request},
 };
@@ -65,7 +65,7 @@ enum Wake {
     Done(Done),
     Request(Option<Request>),
     Dialed(Result<Connection, ClientError>),
-    Keyed(CommandId, Result<WithKey, ClientError>),
+    Keyed(CommandId, Result<Keyed, ClientError>),
     Frame(Result<RawFrame, End>),
     Room,
     Time,
@@ -83,7 +83,7 @@ pub(super) struct Faces {
 const KEYED: usize = 8;
 
 /// A command whose password has become a key, or why it has not.
-type Keyed = (CommandId, Result<WithKey, ClientError>);
+type KeyedCommand = (CommandId, Result<Keyed, ClientError>);
 
 pub(super) struct Driver {
     engine: Engine,
@@ -112,7 +112,9 @@ pub(super) struct Driver {
     /// What the core was last told of it.
     interactive: bool,
     keyring: Keyring,
-    keyed: (mpsc::Sender<Keyed>, mpsc::Receiver<Keyed>),
+    keyed: (mpsc::Sender<KeyedCommand>, mpsc::Receiver<KeyedCommand>),
+    /// Changes of the password whose old one the server is asked about.
+    proving: HashMap<CommandId, Change>,
     /// Dials and closes under way: awaited at the end, so that no task outlives the client.
     tasks: JoinSet<()>,
 }
@@ -151,6 +153,7 @@ impl Driver {
             people,
             keyring,
             keyed: mpsc::channel(KEYED),
+            proving: HashMap::new(),
             tasks: JoinSet::new(),
         };
         if offline {
@@ -343,18 +346,31 @@ impl Driver {
         self.next_command += 1;
         let id = CommandId(self.next_command);
         self.answers.insert(id, answer);
-        let (keyring, done) = (self.keyring.clone(), self.keyed.0.clone());
+        self.compute(id, self.keyring.clone().work(command));
+    }
+
+    fn compute(
+        &mut self,
+        id: CommandId,
+        work: impl Future<Output = Result<Keyed, ClientError>> + Send + 'static,
+    ) {
+        let done = self.keyed.0.clone();
         self.tasks.spawn(async move {
-            let result = keyring.work(command).await;
+            let result = work.await;
             // The loop has ended if this fails, and answers what is open.
             let _ = done.send((id, result)).await;
         });
     }
 
-    fn keyed(&mut self, id: CommandId, keyed: Result<WithKey, ClientError>) {
+    fn keyed(&mut self, id: CommandId, keyed: Result<Keyed, ClientError>) {
         while self.tasks.try_join_next().is_some() {}
         match keyed {
-            Ok(command) => self.inbox.push_back(Input::WithKey(id, command)),
+            Ok(Keyed::Ready(command)) => self.inbox.push_back(Input::WithKey(id, command)),
+            Ok(Keyed::Unproven(change)) => {
+                let prove = WithKey::Prove { key: change.old.clone() };
+                self.proving.insert(id, change);
+                self.inbox.push_back(Input::WithKey(id, prove));
+            }
             Err(error) => {
                 if let Some(answer) = self.answers.remove(&id) {
                     answer.give(Err(error));
@@ -375,6 +391,7 @@ impl Driver {
                 Output::Send { request, frame } => self.send(request, &frame),
                 Output::Reply(id, outcome) => {
                     let outcome = outcome.map(|reply| self.with_standing(reply));
+                    self.proving.remove(&id);
                     if let Some(answer) = self.answers.remove(&id) {
                         answer.give(outcome);
                     }
@@ -385,6 +402,11 @@ impl Driver {
                         up.logged_in();
                     }
                     self.stand(Standing::Online);
+                }
+                Output::PasswordProven(id) => {
+                    if let Some(change) = self.proving.remove(&id) {
+                        self.compute(id, self.keyring.clone().proven(change));
+                    }
                 }
                 // How the connection stands otherwise is for this loop to say; wraps of the store's key are the engine's.
                 Output::Event(Event::Connection(_)) | Output::PasswordSettled { .. } => {}

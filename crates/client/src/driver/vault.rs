@@ -9,6 +9,7 @@ use std::{
 
 use sotto_crypto::{VaultError, VaultKey};
 use sotto_proto::wire::{Reader, WireError, Writer};
+use subtle::ConstantTimeEq;
 
 use super::{
     os_rng,
@@ -122,6 +123,19 @@ impl Vault {
             }
         }
         Err(vault_error(worst.unwrap_or(VaultError::Damaged(WireError::Invalid("no wrap")))))
+    }
+
+    /// Whether the password opens this very key. A file that another program put here, with another key, is not opened by
+    /// anybody's password.
+    pub(super) fn opens(&self, key: &VaultKey, password: &str) -> Result<bool, ClientError> {
+        for (_, wrap) in &self.wraps {
+            match VaultKey::open(wrap, password) {
+                Ok(opened) if opened.expose().ct_eq(key.expose()).into() => return Ok(true),
+                Ok(_) | Err(VaultError::WrongPassword) => {}
+                Err(error) => return Err(vault_error(error)),
+            }
+        }
+        Ok(false)
     }
 
     /// Puts the file in its place in one step that a power cut does not split.

@@ -2,6 +2,7 @@
 //! [`Tx`]; what the core decides is on disk before anything it wants sent leaves.
 
 mod account;
+mod certified;
 mod contact;
 mod fate;
 mod history;

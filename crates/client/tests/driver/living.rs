@@ -234,6 +234,45 @@ async fn another_password_opens_the_account_and_this_device_and_a_wrong_one_chan
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_changed_elsewhere_opens_this_device_once_the_server_has_taken_it() {
+    let world = World::new();
+    let alice = world.register("alice").await;
+    let phrase = alice.recovery_phrase.expose();
+    run_login(world.sign_in("second", "alice", Some(phrase))).await.unwrap();
+    let change =
+        |old: &str, new: &str| AccountCommand::ChangePassword { old: password(old), new: password(new) };
+    let first = world.client("alice").await;
+    soon(first.wait_online()).await.unwrap();
+    assert_eq!(account(&first, change(PASSWORD, NEW)).await, Ok(Reply::Done));
+    first.close().await;
+
+    let second = world.client("second").await;
+    soon(second.wait_online()).await.unwrap();
+    let vault = || std::fs::read(world.dir("second").join("vault")).unwrap();
+    let before = vault();
+    let wrong = account(&second, change("a guess", "third")).await.unwrap_err();
+    assert_eq!((wrong.kind, wrong.message.as_str()), (ErrorKind::LoginNeeded, "the password is wrong"));
+    assert_eq!(vault(), before);
+    // The wrong try above slows the next one down for a moment.
+    soon(async {
+        loop {
+            match account(&second, change(NEW, NEW)).await {
+                Err(error) if error.kind == ErrorKind::Limit => {
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+                done => return done,
+            }
+        }
+    })
+    .await
+    .unwrap();
+    second.close().await;
+    for (text, right) in [(PASSWORD, false), ("third", false), (NEW, true)] {
+        assert_eq!(opens(&world, "second", text), right, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_face_with_a_person_makes_the_account_available_while_it_is_there() {
     let world = World::new();
     world.register("alice").await;

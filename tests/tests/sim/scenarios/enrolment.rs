@@ -151,6 +151,7 @@ fn a_device_that_was_added_after_the_backup_hands_over_the_newer_list() {
         world.pass(5_000);
         assert!(world.connected(laptop), "{:?}", world.devices[laptop].closed);
         assert_eq!((asked(&world, laptop, proof), asked(&world, laptop, "ReplaceList")), (1, 1));
+        assert_eq!(world.warnings(laptop).contains("derived from the password"), !account_key);
         for index in [alice, bob] {
             world.connect(index);
         }
@@ -160,6 +161,33 @@ fn a_device_that_was_added_after_the_backup_hands_over_the_newer_list() {
         assert_eq!(world.said(bob), ["alice: before", "alice: after"]);
         still_pinned(&mut world, alice);
     }
+}
+
+#[test]
+fn a_server_that_shows_an_old_list_does_not_get_the_key_of_the_password_for_it() {
+    let mut world = World::new(52);
+    world.held = Held { account_key: false, auth_key: true };
+    let (alice, bob, laptop) = with_laptop(&mut world);
+    let account = world.devices[bob].account;
+    world.pass(2_000);
+    world.crash(laptop);
+    world.restore_first_list(account);
+    world.connect(bob);
+    world.connect(alice);
+    world.pass(5_000);
+    assert!(world.connected(bob), "it is in the old list too");
+    assert_eq!((asked(&world, bob, "PasswordLogin"), asked(&world, bob, "ReplaceList")), (0, 0));
+    // The newer list goes along with what is sent, once its own devices without keys are no longer waited for; and so the
+    // other device is let in again.
+    world.send(bob, "alice", "after");
+    world.pass(90_000);
+    world.start(laptop);
+    world.connect(laptop);
+    world.pass(60_000);
+    assert!(world.connected(laptop), "{:?}", world.devices[laptop].closed);
+    assert!(world.connected(laptop), "{:?}", world.devices[laptop].closed);
+    assert_eq!(asked(&world, laptop, "PasswordLogin"), 0);
+    assert_eq!(world.said(alice).last().unwrap(), "bob: after");
 }
 
 #[test]
@@ -296,6 +324,7 @@ fn a_server_that_lies_about_knowing_an_account_gains_nothing_and_ends_no_client(
     world.connect(bob);
     world.settle();
     assert_eq!(world.devices[bob].asked, ["Hello", "DeviceLogin", "Register", "DeviceLogin"]);
+    assert!(world.warnings(bob).contains("derived from the password"));
     let (error, reconnect) = world.devices[bob].closed.clone().expect("it gives this connection up");
     assert_eq!((error.kind, reconnect), (ErrorKind::Unreachable, true));
     world.tamper = None;

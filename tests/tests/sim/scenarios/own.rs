@@ -1,5 +1,7 @@
 //! The account's own devices: added by a code, named, and removed.
 
+use std::{cell::Cell, rc::Rc};
+
 use sotto_client::{
     api::{AccountCommand, Command, Device, DeviceStanding, ErrorKind, Event, Fate, Reply},
     core::WithKey,
@@ -178,14 +180,43 @@ fn a_change_that_was_overtaken_is_made_again_on_the_newest_list_but_not_without_
     let next = world.waiting_device(account);
     let mut never = conflict(u32::MAX);
     let known = world.accounts[account].list.as_bytes().to_vec();
+    let (mut waits, denies) = (None, Rc::new(Cell::new(true)));
+    let denied = denies.clone();
     world.tamper = Some(Box::new(move |index, frame| {
-        never(index, frame).map(|frame| match frame {
+        let frame = if denied.get() { never(index, frame) } else { Some(frame) };
+        frame.map(|frame| match frame {
             ServerFrame::Lists(mut lists) if index == alice => {
                 lists.lists = vec![Some(known.clone().into())];
                 ServerFrame::Lists(lists)
             }
+            ServerFrame::AccountIn(mut proven) if index == alice => {
+                proven.list = known.clone().into();
+                ServerFrame::AccountIn(proven)
+            }
+            ServerFrame::PendingDevices(pending) if index == alice => {
+                ServerFrame::PendingDevices(waits.get_or_insert(pending).clone())
+            }
             frame => frame,
         })
     }));
+    world.lists_sent.clear();
+    for _ in 0..2 {
+        assert_eq!(approve(&mut world, alice, next.code).unwrap_err().kind, ErrorKind::Unreachable);
+        world.pass(60_000);
+    }
+    world.crash(alice);
+    world.start(alice);
+    denies.set(false);
+    world.connect(alice);
+    world.pass(2_000);
+    denies.set(true);
     assert_eq!(approve(&mut world, alice, next.code).unwrap_err().kind, ErrorKind::Unreachable);
+    // What it has collected gives the device one certificate, and no number two lists.
+    let lists = std::mem::take(&mut world.lists_sent);
+    assert!(lists.len() > 20, "{}", lists.len());
+    let certificates: Vec<_> = lists.iter().map(|list| list.list().device(&next.id).unwrap()).collect();
+    assert!(certificates.windows(2).all(|two| two[0] == two[1]));
+    let mut numbers: Vec<u64> = lists.iter().map(|list| list.list().number).collect();
+    numbers.dedup();
+    assert_eq!(numbers.len(), lists.len());
 }

@@ -9,7 +9,11 @@ use sotto_client::{
     },
     store::{LocalStore, StoreError as LocalError},
 };
-use sotto_proto::{DeviceId, frame::FrameDecoder, limits::MAX_FRAME};
+use sotto_proto::{
+    DeviceId, SignedDeviceList,
+    frame::{ClientFrame, FrameDecoder},
+    limits::MAX_FRAME,
+};
 use sotto_server::core::{ConnectionId, Input as ServerInput};
 
 use super::{SPKI, World};
@@ -125,12 +129,17 @@ impl World {
                 if let Some(connection) = device.connection {
                     device.asked.push(frame.name());
                     self.seen_by_server.extend(frame.encode(request).unwrap());
+                    if let ClientFrame::ReplaceList(replace) = &frame {
+                        self.lists_sent.push(SignedDeviceList::parse(&replace.list).unwrap());
+                    }
                     self.to_server.push_back((connection, request, frame));
                 }
             }
             ClientOutput::Reply(CommandId(id), reply) => {
                 device.replies.insert(id, reply);
             }
+            // The driver's part: here a change begins with its keys.
+            ClientOutput::PasswordProven(_) => {}
             ClientOutput::PasswordSettled { changed } => device.password_changed = Some(changed),
             ClientOutput::Event(event) => device.events.push(event),
             ClientOutput::Close { error, reconnect } => {

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sotto_proto::{
-    KeyChain,
+    KeyChain, SignedDeviceList,
     frame::{ClientFrame, ServerFrame},
 };
 use sotto_server::core::{ConnectionId, Core as ServerCore, CoreConfig, Input as ServerInput};
@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) held: Held,
     /// Every byte that the server was sent, for searches.
     pub(crate) seen_by_server: Vec<u8>,
+    /// Every device list that a device sent to take another's place.
+    pub(crate) lists_sent: Vec<SignedDeviceList>,
 }
 
 impl World {
@@ -69,6 +71,7 @@ impl World {
             losses: 0,
             held: Held { account_key: true, auth_key: true },
             seen_by_server: Vec::new(),
+            lists_sent: Vec::new(),
         };
         world.start_server();
         world
