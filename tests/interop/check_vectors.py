@@ -134,6 +134,8 @@ def check_identity(name, v):
     for kind, seed in (("device", device_seed), ("account", account_seed)):
         same(f"{name} {kind} login", ed_sign(seed, labelled(f"sotto v1 {kind} login", *login)),
              v[f"{kind}_login_signature"])
+    register = labelled("sotto v1 register", *login, sha256(device_list), sha256(raw(v["registration_auth_key"])))
+    same(f"{name} register", ed_sign(device_seed, register), v["register_signature"])
     code = sha256(labelled("sotto v1 pending device", raw(v["account_id"]), raw(v["account_key"]), raw(v["device_id"]),
                            raw(v["device_key"]), raw(v["identity_key"])))
     code = base64.b32encode(code[:10]).decode().lower()

@@ -3,8 +3,9 @@
 use ed25519_dalek::{Signer, SigningKey};
 use rand_core::CryptoRng;
 use sotto_proto::{
-    DeviceKey, IdentityKey, ServerId, Signature, SignedCertificate,
-    login::device_login,
+    DeviceKey, IdentityKey, ListHash, ServerId, Signature, SignedCertificate,
+    frame::AuthKey,
+    login::{device_login, registration},
     wire::{Reader, WireError},
 };
 use zeroize::Zeroizing;
@@ -73,6 +74,18 @@ impl DeviceSecret {
     /// session.
     pub fn sign_login(&self, server: &ServerId, challenge: &[u8; 32], exporter: &[u8; 32]) -> Signature {
         self.sign(&device_login(server, challenge, exporter))
+    }
+
+    /// Signs the registration of an account with a device list that has this device.
+    pub fn sign_registration(
+        &self,
+        server: &ServerId,
+        challenge: &[u8; 32],
+        exporter: &[u8; 32],
+        list: &ListHash,
+        auth_key: &AuthKey,
+    ) -> Signature {
+        self.sign(&registration(server, challenge, exporter, list, auth_key))
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Signature {

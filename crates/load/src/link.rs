@@ -97,7 +97,8 @@ impl Link {
 
     /// Makes the person's account.
     pub(crate) async fn register(&mut self, person: &Person) -> anyhow::Result<()> {
-        match self.ask(&ClientFrame::Register(person.register())).await? {
+        let register = person.register(&self.server, &self.challenge, &self.exporter);
+        match self.ask(&ClientFrame::Register(register)).await? {
             ServerFrame::Done => Ok(()),
             other => bail!("Register was answered by {other:?}"),
         }

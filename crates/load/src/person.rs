@@ -54,14 +54,18 @@ impl Person {
     }
 
     /// The request that makes the account. The auth key is random: nobody logs in by password.
-    pub(crate) fn register(&self) -> Register {
-        let mut auth_key = [0; 32];
-        rand::rng().fill_bytes(&mut auth_key);
+    pub(crate) fn register(&self, server: &ServerId, challenge: &[u8; 32], exporter: &[u8; 32]) -> Register {
+        let mut auth_key = AuthKey([0; 32]);
+        rand::rng().fill_bytes(&mut auth_key.0);
+        let list = self.list.hash();
+        let signature = self.secret.sign_registration(server, challenge, exporter, &list, &auth_key);
         Register {
             invite: None,
             username: self.username.to_string(),
-            auth_key: AuthKey(auth_key),
+            auth_key,
             list: self.list.as_bytes().to_vec().into(),
+            device: self.device,
+            signature,
         }
     }
 

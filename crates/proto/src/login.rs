@@ -2,7 +2,12 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{ids::ServerId, name::Username, wire::labelled};
+use crate::{
+    frame::AuthKey,
+    ids::{ListHash, ServerId},
+    name::Username,
+    wire::labelled,
+};
 
 /// The label of the TLS exporter (RFC 8446, section 7.5) whose 32 bytes go into every login signature; no context.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-sotto-login";
@@ -15,6 +20,20 @@ pub fn device_login(server: &ServerId, challenge: &[u8; 32], exporter: &[u8; 32]
 /// `"sotto v1 account login" || server id || challenge || TLS exporter`, signed by the account key.
 pub fn account_login(server: &ServerId, challenge: &[u8; 32], exporter: &[u8; 32]) -> Vec<u8> {
     labelled("sotto v1 account login", &[&server.0, challenge, exporter])
+}
+
+/// `"sotto v1 register" || server id || challenge || TLS exporter || list hash || SHA-256(auth key)`, signed by the signing
+/// key of a device in the list: lists are public, and nobody else's may come with another auth key. The auth key's
+/// hash stands for it, so that no copy of the key itself is left behind.
+pub fn registration(
+    server: &ServerId,
+    challenge: &[u8; 32],
+    exporter: &[u8; 32],
+    list: &ListHash,
+    auth_key: &AuthKey,
+) -> Vec<u8> {
+    let auth_key: [u8; 32] = Sha256::digest(auth_key.0).into();
+    labelled("sotto v1 register", &[&server.0, challenge, exporter, &list.0, &auth_key])
 }
 
 /// `SHA-256("sotto v1 auth salt" || server id || username)`: the salt of the client's Argon2id, which turns a

@@ -14,7 +14,7 @@ use sotto_proto::{
 use super::{Core, CoreError, Step, link::Link, lists::list_ref, requests::Asked};
 use crate::api::{ClientError, ErrorKind};
 
-/// Bytes of a Register beside its list, at most: the name, the key, the frame.
+/// Bytes of a Register beside its list, at most: the name, the key, the signature, the frame.
 const REGISTER_OVERHEAD: usize = 256;
 
 /// The login on this connection.
@@ -104,11 +104,16 @@ impl Core {
             self.close(step, error, false);
             return Ok(());
         }
+        let (challenge, exporter) = (&login.challenge, &login.exporter);
+        let signature =
+            self.me.secret.sign_registration(&login.server, challenge, exporter, &list.hash(), &auth_key);
         let register = Register {
             invite: None,
             username: self.me.username.to_string(),
             auth_key,
             list: list.as_bytes().to_vec().into(),
+            device: self.me.device,
+            signature,
         };
         self.auth_key_leaves(step, "this account");
         self.send(step, Asked::Register, ClientFrame::Register(register));

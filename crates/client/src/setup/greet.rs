@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sotto_proto::{
     Address,
-    frame::{AuthKey, ClientFrame, ErrorCode, Register},
+    frame::{ClientFrame, ErrorCode, Register},
 };
 
 use super::{
@@ -31,12 +31,7 @@ pub async fn greet(
     let username = parse_name(username)?;
     let mut session = Session::open(server, None, &questions).await?;
     // Without a device list nothing is registered.
-    let ask = Register {
-        invite: None,
-        username: username.to_string(),
-        auth_key: AuthKey([0; 32]),
-        list: Vec::new().into(),
-    };
+    let ask = Register::question(username.to_string());
     let answer = session.ask(&ClientFrame::Register(ask)).await;
     let server = session.full_address();
     session.close().await;

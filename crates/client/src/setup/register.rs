@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sotto_crypto::{AccountSecret, RecoveryPhrase};
+use sotto_crypto::{AccountSecret, DeviceSecret, RecoveryPhrase};
 use sotto_proto::{
     AccountId, DeviceList, ListHash, SignedDeviceList, Username,
     frame::{ClientFrame, ErrorCode, Register, ServerFrame},
@@ -51,10 +51,21 @@ pub async fn create(
         _ => (first_device(&session, &username)?, false),
     };
     let seed = device.identity.account_seed.clone().ok_or_else(|| bug("no seed"))?;
+    let secret = DeviceSecret::from_bytes(&device.identity.device_secret).map_err(bug)?;
+    let device_id = device.identity.device;
     let (begun, list) = begun.keep(&password, device, &auth_key).await?;
 
-    let request =
-        Register { invite, username: username.to_string(), auth_key, list: list.as_bytes().to_vec().into() };
+    let (server, challenge, exporter) =
+        (&session.pin.server_id, &session.welcome.challenge, session.exporter());
+    let signature = secret.sign_registration(server, challenge, exporter, &list.hash(), &auth_key);
+    let request = Register {
+        invite,
+        username: username.to_string(),
+        auth_key,
+        list: list.as_bytes().to_vec().into(),
+        device: device_id,
+        signature,
+    };
     let answer = session.ask(&ClientFrame::Register(request)).await;
     let full = session.full_address();
     session.close().await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sotto_proto::{
     AccountId, Certificate, DeviceId, DeviceList, ListHash, ServerId, SignedCertificate, Username,
+    frame::AuthKey,
 };
 
 use super::{
@@ -53,6 +54,9 @@ impl Identity {
             revocations: Vec::new(),
         })?;
         let (challenge, exporter) = (rng.array(), rng.array());
+        let auth_key = AuthKey(rng.array());
+        let registration =
+            self.device.sign_registration(server, &challenge, &exporter, &list.hash(), &auth_key);
         let code = PendingCode::of(
             &certificate.account,
             &certificate.account_key,
@@ -82,6 +86,8 @@ impl Identity {
             ("exporter", Value::hex(exporter)),
             ("device_login_signature", Value::hex(self.device.sign_login(server, &challenge, &exporter).0)),
             ("account_login_signature", Value::hex(self.account.sign_login(server, &challenge, &exporter).0)),
+            ("registration_auth_key", Value::hex(auth_key.0)),
+            ("register_signature", Value::hex(registration.0)),
             ("pending_code", Value::text(code.to_string())),
         ]))
     }

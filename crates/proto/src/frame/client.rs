@@ -114,8 +114,26 @@ pub struct Register {
     pub username: String,
     /// Stands for the password.
     pub auth_key: AuthKey,
-    /// A [`crate::SignedDeviceList`] for this name with exactly one device.
+    /// A [`crate::SignedDeviceList`] for this name; empty to ask only whether the name is taken.
     pub list: ByteBuf,
+    /// A device in the list.
+    pub device: DeviceId,
+    /// That device's, over [`crate::login::registration`]; looked at only with a list.
+    pub signature: Signature,
+}
+
+impl Register {
+    /// Asks whether a name is taken, and registers nothing.
+    pub fn question(username: String) -> Self {
+        Self {
+            invite: None,
+            username,
+            auth_key: AuthKey([0; 32]),
+            list: ByteBuf::new(),
+            device: DeviceId([0; 16]),
+            signature: Signature([0; 64]),
+        }
+    }
 }
 
 /// By password.

@@ -2,7 +2,8 @@
 
 use serde_bytes::ByteBuf;
 use sotto_proto::{
-    AccountId, DeviceId, Envelope, FateTag, ListHash, PrekeyPublic, QueueNumber, SubmissionId, Username,
+    AccountId, DeviceId, Envelope, FateTag, ListHash, PrekeyPublic, QueueNumber, Signature, SubmissionId,
+    Username,
     chain::KeyChain,
     content::MAX_TEXT,
     device_list::Revocation,
@@ -80,6 +81,8 @@ fn register_fits_a_frame_before_login() {
         username: longest_name(),
         auth_key: AuthKey([1; 32]),
         list: ByteBuf::from(owner.list(u64::MAX, [1; 32], &[1], &[]).as_bytes().to_vec()),
+        device: DeviceId([1; 16]),
+        signature: Signature([1; 64]),
     });
     assert!(body_length(&frame.encode(1).unwrap()) <= MAX_FRAME_BEFORE_LOGIN);
 }

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use sotto_proto::{
-    frame::{ClientFrame, ServerFrame},
+    frame::{AuthKey, ClientFrame, ServerFrame},
     login, prekey,
     prekey::{PrekeyId, SignedPrekeyKind, Validity},
 };
@@ -69,6 +69,10 @@ fn everything_signed_hashed_or_sealed_keeps_its_bytes() {
         format!("envelope-body-hash {}", hex(&samples::envelope().body_hash().0)),
         format!("content {}", hex(&samples::content().encode().unwrap())),
         format!("device-login {}", hex(&login::device_login(&server, &[2; 32], &[3; 32]))),
+        format!(
+            "register {}",
+            hex(&login::registration(&server, &[2; 32], &[3; 32], &list.hash(), &AuthKey([4; 32])))
+        ),
         format!("account-login {}", hex(&login::account_login(&server, &[2; 32], &[3; 32]))),
         format!("auth-salt {}", hex(&login::auth_salt(&server, &"alice".parse().unwrap()))),
         format!("successor {}", hex(&sotto_proto::chain::successor_input(b"old", b"new", 1))),

@@ -159,9 +159,9 @@ pub(crate) fn client() -> Vec<BoxedStrategy<ClientFrame>> {
             .boxed(),
         Just(ClientFrame::Ping).boxed(),
         Just(ClientFrame::Bye).boxed(),
-        (option::of(text()), text(), auth(), bytes())
-            .prop_map(|(invite, username, auth_key, list)| {
-                ClientFrame::Register(Register { invite, username, auth_key, list })
+        (option::of(text()), text(), auth(), bytes(), device(), signature())
+            .prop_map(|(invite, username, auth_key, list, device, signature)| {
+                ClientFrame::Register(Register { invite, username, auth_key, list, device, signature })
             })
             .boxed(),
         (text(), auth())

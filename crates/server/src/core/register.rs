@@ -4,6 +4,7 @@ use sotto_proto::{
     SignedDeviceList, Username,
     device_list::MAX_AHEAD_S,
     frame::{AuthKey, ErrorCode, Register, Registration, ServerFrame},
+    login::registration,
 };
 use sotto_store::{CreateOutcome, Invite, InviteHash, NewAccount};
 
@@ -54,6 +55,7 @@ impl Core {
         if says.number > (now_ms / 1000).saturating_add(MAX_AHEAD_S) {
             return Err((ErrorCode::BAD_KEYS, too_far_ahead().into()));
         }
+        self.owns(ticket, &register, &list)?;
         if !self.may_register(now_ms, ticket) {
             return Ok(());
         }
@@ -63,6 +65,21 @@ impl Core {
             (Registration::Invite, token) => self.ask_invite(now_ms, ticket, registering, token, found),
             _ => self.hash_registration(ticket, registering),
         }
+    }
+
+    /// Whether who registers has a device of the list: lists are public, and whoever brings one sets the password.
+    fn owns(&self, ticket: Ticket, register: &Register, list: &SignedDeviceList) -> Result<(), Refused> {
+        let Some(connection) = self.connections.get(&ticket.connection) else { return Ok(()) };
+        let signer = list.list().device(&register.device).ok_or((
+            ErrorCode::BAD_KEYS,
+            "the device that signed the registration is not in its list".into(),
+        ))?;
+        let (challenge, exporter) = (&connection.challenge, &connection.exporter);
+        let input = registration(&self.server, challenge, exporter, &list.hash(), &register.auth_key);
+        let device_key = signer.certificate().device_key;
+        let message =
+            "the signature of the registration does not hold: only a device of the list can register it";
+        device_key.verify(&input, &register.signature).map_err(|_| (ErrorCode::BAD_KEYS, message.into()))
     }
 
     /// Has the password hashed, which ends in the account.

@@ -146,7 +146,7 @@ fn invites_make_accounts_where_the_server_asks_for_them() {
     let daemon = Daemon::start(&data, &["--config", config]);
     let (alice, bob, carol) = (Person::new("alice", 1), Person::new("bob", 2), Person::new("carol", 3));
     let mut client = Client::greeted(&daemon.address);
-    assert_eq!(error(Some(client.ask(&alice.register(None)))), ErrorCode::REGISTRATION_CLOSED);
+    assert_eq!(error(Some(client.register(&alice, None))), ErrorCode::REGISTRATION_CLOSED);
     let made = invite(&["new", "--note", "for alice"]);
     let token = done(&made).to_owned();
     assert_eq!(token.len(), 26, "{token}");
@@ -154,13 +154,13 @@ fn invites_make_accounts_where_the_server_asks_for_them() {
     let list = invite(&["list", "--json"]);
     assert!(list.out.contains(r#""uses_left":1"#) && list.out.contains("for alice"), "{}", list.out);
     assert!(!list.out.contains(&token), "only its hash is kept");
-    assert_eq!(client.ask(&alice.register(Some(&token))), ServerFrame::Done);
-    assert_eq!(error(Some(client.ask(&bob.register(Some(&token))))), ErrorCode::REGISTRATION_CLOSED);
+    assert_eq!(client.register(&alice, Some(&token)), ServerFrame::Done);
+    assert_eq!(error(Some(client.register(&bob, Some(&token)))), ErrorCode::REGISTRATION_CLOSED);
     assert_eq!(invite(&["list"]).out.trim(), "no invites");
     let json = invite(&["new", "--uses", "2", "--expires", "12h", "--json"]).out;
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     let (id, token) = (value["id"].as_str().unwrap(), value["token"].as_str().unwrap());
-    assert_eq!(client.ask(&bob.register(Some(&token.to_uppercase()))), ServerFrame::Done);
+    assert_eq!(client.register(&bob, Some(&token.to_uppercase())), ServerFrame::Done);
     assert_eq!(daemon.stop(), 0);
     // And without a daemon.
     assert!(done(&invite(&["revoke", id])).contains("worth nothing"));
@@ -173,7 +173,7 @@ fn invites_make_accounts_where_the_server_asks_for_them() {
     assert_eq!(invite(&["new", "--note", &note]).code, 1);
     let daemon = Daemon::start(&data, &["--config", config]);
     let mut client = Client::greeted(&daemon.address);
-    assert_eq!(error(Some(client.ask(&carol.register(Some(token))))), ErrorCode::REGISTRATION_CLOSED);
+    assert_eq!(error(Some(client.register(&carol, Some(token)))), ErrorCode::REGISTRATION_CLOSED);
 }
 
 #[test]

@@ -159,12 +159,19 @@ impl Person {
         self.account
     }
 
-    pub(crate) fn register(&self, invite: Option<&str>) -> ClientFrame {
+    /// The request that makes the account, for the connection of `client`.
+    fn register(&self, client: &Client, invite: Option<&str>) -> ClientFrame {
+        let auth_key = AuthKey(AUTH_KEY);
+        let (challenge, exporter) = client.session();
+        let list = self.list.hash();
+        let input = login::registration(&client.server, &challenge, &exporter, &list, &auth_key);
         ClientFrame::Register(Register {
             invite: invite.map(str::to_owned),
             username: self.name.to_string(),
-            auth_key: AuthKey(AUTH_KEY),
+            auth_key,
             list: self.list.as_bytes().to_vec().into(),
+            device: self.device,
+            signature: Signature(self.device_key.sign(&input).to_bytes()),
         })
     }
 
@@ -306,7 +313,7 @@ impl Client {
     pub(crate) fn online(server: &Address, person: &Person) -> Self {
         let mut client = Self::connect(server);
         client.hello();
-        assert_eq!(client.ask(&person.register(None)), ServerFrame::Done);
+        assert_eq!(client.register(person, None), ServerFrame::Done);
         client.sign_in(person);
         client
     }
@@ -319,16 +326,27 @@ impl Client {
         client
     }
 
+    /// What comes of a Register.
+    pub(crate) fn register(&mut self, person: &Person, invite: Option<&str>) -> ServerFrame {
+        let register = person.register(self, invite);
+        self.ask(&register)
+    }
+
     /// Signs in on a connection that has said Hello.
     pub(crate) fn sign_in(&mut self, person: &Person) {
         let ServerFrame::DeviceIn(device_in) = self.try_sign_in(person) else { panic!("not signed in") };
         self.incarnation = Some(device_in.mailbox.incarnation);
     }
 
+    /// The server's challenge and the TLS exporter, which every signature covers.
+    fn session(&self) -> ([u8; 32], [u8; 32]) {
+        let exporter = self.stream.conn.export_keying_material([0; 32], login::EXPORTER_LABEL, None).unwrap();
+        (self.welcome.as_ref().unwrap().challenge, exporter)
+    }
+
     /// What comes of a DeviceLogin.
     pub(crate) fn try_sign_in(&mut self, person: &Person) -> ServerFrame {
-        let exporter = self.stream.conn.export_keying_material([0; 32], login::EXPORTER_LABEL, None).unwrap();
-        let challenge = self.welcome.as_ref().unwrap().challenge;
+        let (challenge, exporter) = self.session();
         let input = login::device_login(&self.server, &challenge, &exporter);
         let login = DeviceLogin {
             account: person.account,

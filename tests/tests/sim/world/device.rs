@@ -16,7 +16,7 @@ use sotto_proto::{
 };
 use sotto_server::core::{ConnectionId, Input as ServerInput};
 
-use super::{SPKI, World};
+use super::{EXPORTER, SPKI, World};
 
 /// A device: its store, and while it runs its core.
 pub(crate) struct Device {
@@ -64,7 +64,7 @@ impl World {
         device.connection = Some(connection);
         device.decoder = FrameDecoder::new(MAX_FRAME);
         device.closed = None;
-        device.inbox.push_back(ClientInput::Connected { spki: SPKI.to_vec(), exporter: [9; 32] });
+        device.inbox.push_back(ClientInput::Connected { spki: SPKI.to_vec(), exporter: EXPORTER });
         // The chain is already on its way: the connection is known to its device only now.
         self.drain_server();
     }

@@ -20,6 +20,8 @@ pub(crate) use self::people::{Held, PASSWORD};
 
 use self::{device::Device, people::Account};
 
+/// What every connection's TLS session exports.
+const EXPORTER: [u8; 32] = [9; 32];
 const SPKI: &[u8] = b"the server's key";
 
 /// Changes a frame on its way from the server to a device, or drops it: what a hostile server or wire does.

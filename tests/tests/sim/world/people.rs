@@ -1,6 +1,9 @@
 //! Accounts and their devices.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use sotto_client::store::{Identity, LocalStore, ServerPin};
 use sotto_crypto::{AccountSecret, DeviceSecret, PendingCode};
@@ -14,7 +17,7 @@ use sotto_proto::{
 use sotto_server::core::Input as ServerInput;
 use sotto_store::Store;
 
-use super::{World, device::Device, server::wait};
+use super::{EXPORTER, World, device::Device, server::wait};
 
 /// An account: its secret stands here because the simulation plays the person who holds the recovery phrase.
 pub(crate) struct Account {
@@ -23,6 +26,8 @@ pub(crate) struct Account {
     pub(crate) secret: AccountSecret,
     /// What it registered with.
     pub(super) first: SignedDeviceList,
+    /// Of the device in that list.
+    pub(super) first_device: Arc<DeviceSecret>,
     /// The newest.
     pub(crate) list: SignedDeviceList,
 }
@@ -67,7 +72,7 @@ impl World {
 
     fn enrol(&mut self, name: Username, id: AccountId, device_id: DeviceId) -> usize {
         let secret = AccountSecret::generate(&mut self.rng);
-        let device = DeviceSecret::generate(&mut self.rng);
+        let device = Arc::new(DeviceSecret::generate(&mut self.rng));
         let certificate = secret
             .sign_certificate(&Certificate {
                 username: name.clone(),
@@ -90,18 +95,25 @@ impl World {
                 revocations: Vec::new(),
             })
             .unwrap();
-        self.register(&name, &list);
-        self.accounts.push(Account { name, id, secret, first: list.clone(), list });
+        self.register(&list, &device);
+        let first_device = Arc::clone(&device);
+        self.accounts.push(Account { name, id, secret, first: list.clone(), first_device, list });
         self.add_device(self.accounts.len() - 1, &device, device_id, certificate)
     }
 
-    pub(super) fn register(&mut self, name: &Username, list: &SignedDeviceList) {
-        let connection = self.connect_server();
+    /// Registers an account with a list that has one device.
+    pub(super) fn register(&mut self, list: &SignedDeviceList, secret: &DeviceSecret) {
+        let name = &list.list().username;
+        let challenge = self.random();
+        let connection = self.connect_with(challenge);
+        let server = Self::chain().server_id();
         let register = Register {
             invite: None,
             username: name.to_string(),
             auth_key: PASSWORD,
             list: list.as_bytes().to_vec().into(),
+            device: list.list().devices[0].certificate().device,
+            signature: secret.sign_registration(&server, &challenge, &EXPORTER, &list.hash(), &PASSWORD),
         };
         let hello = Hello { versions: VersionRange::OURS, software: "simulation".to_owned() };
         self.to_server.push_back((connection, 1, ClientFrame::Hello(hello)));

@@ -15,7 +15,7 @@ use sotto_server::core::{
 };
 use sotto_store::{MemoryStore, Pending, Store, StoreConfig, StoreError};
 
-use super::World;
+use super::{EXPORTER, World};
 
 pub(super) fn wait<T>(pending: Pending<T>) -> Result<T, StoreError> {
     use std::{future::Future, pin::pin, task};
@@ -68,17 +68,22 @@ impl World {
     /// Somebody else enrols an account at a server that lost it.
     pub(crate) fn register_again(&mut self, index: usize) {
         let account = self.devices[index].account;
-        let (name, first) = (self.accounts[account].name.clone(), self.accounts[account].first.clone());
-        self.register(&name, &first);
+        let first = self.accounts[account].first.clone();
+        let device = Arc::clone(&self.accounts[account].first_device);
+        self.register(&first, &device);
         self.put_list(account);
     }
 
     pub(super) fn connect_server(&mut self) -> ConnectionId {
+        let challenge = self.random();
+        self.connect_with(challenge)
+    }
+
+    pub(super) fn connect_with(&mut self, challenge: [u8; 32]) -> ConnectionId {
         self.next_connection += 1;
         let connection = ConnectionId(self.next_connection);
-        let challenge = self.random();
         let peer = "127.0.0.1:1".parse().unwrap();
-        let input = ServerInput::Connected { connection, peer, challenge, exporter: [9; 32] };
+        let input = ServerInput::Connected { connection, peer, challenge, exporter: EXPORTER };
         let now_ms = self.now_ms;
         self.server.as_mut().unwrap().handle(now_ms, input);
         connection

@@ -57,6 +57,52 @@ fn registration_refuses_what_it_must_with_the_documented_words() {
 }
 
 #[test]
+fn only_a_device_of_the_list_registers_it() {
+    let mut bench = Bench::new();
+    let mut bob = User::new("bob", 1);
+    bob.add_device(2);
+    bob.add_device(3);
+    bob.revoke(2);
+    let mallory = User::new("mallory", 4);
+    let id = bench.greet();
+    // What everybody can look up, with a password of her own.
+    let of_hers = |register: Register| {
+        let input = login::registration(
+            &chain().server_id(),
+            &[1; 32],
+            &[2; 32],
+            &bob.list.hash(),
+            &mallory.auth_key(),
+        );
+        let signature = signature(&mallory.devices[0].key, &input);
+        Register { auth_key: mallory.auth_key(), signature, ..register }
+    };
+    let good = bob.registration(1, &[1; 32]);
+    let bad = [
+        ("another's key", of_hers(good.clone())),
+        (
+            "a device that is not in the list",
+            Register { device: mallory.devices[0].id, ..of_hers(good.clone()) },
+        ),
+        ("a device that was removed", bob.registration(2, &[1; 32])),
+        ("another device's name", Register { device: bob.devices[0].id, ..good.clone() }),
+        ("another challenge", bob.registration(1, &[3; 32])),
+        ("another auth key", Register { auth_key: mallory.auth_key(), ..good.clone() }),
+        ("no signature", Register { signature: Signature([0; 64]), ..good.clone() }),
+    ];
+    bench.jobs = Some(Vec::new());
+    for (what, register) in bad {
+        let refused = bench.refused(id, ClientFrame::Register(register));
+        assert_eq!(refused.code, ErrorCode::BAD_KEYS, "{what}");
+        assert!(refused.message.contains("registration"), "{what}: {}", refused.message);
+        assert!(bench.record("bob").is_none(), "{what}");
+    }
+    assert!(bench.jobs.take().is_some_and(|jobs| jobs.is_empty()), "nothing is hashed for them");
+    assert_eq!(bench.ask(id, ClientFrame::Register(good)), ServerFrame::Done);
+    bench.sign_in(&bob, 0);
+}
+
+#[test]
 fn an_account_that_was_lost_is_registered_with_the_devices_it_has_by_now() {
     let mut bench = Bench::new();
     let mut alice = User::new("alice", 1);
@@ -92,10 +138,7 @@ fn an_empty_list_asks_only_whether_the_name_is_taken_and_counts_as_a_registratio
     let alice = User::new("alice", 1);
     bench.register(&alice);
     let id = bench.greet();
-    let ask = |name: &str| {
-        let ClientFrame::Register(register) = User::new("dave", 4).register() else { panic!() };
-        ClientFrame::Register(Register { username: name.to_owned(), list: Vec::new().into(), ..register })
-    };
+    let ask = |name: &str| ClientFrame::Register(Register::question(name.to_owned()));
     assert_eq!(bench.refused(id, ask("alice")).code, ErrorCode::NAME_TAKEN);
     assert_eq!(bench.refused(id, ask("bob")).code, ErrorCode::BAD_KEYS);
     assert_eq!(bench.refused(id, ask("")).code, ErrorCode::BAD_NAME);

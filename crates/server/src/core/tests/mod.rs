@@ -365,12 +365,22 @@ impl User {
     }
 
     fn register(&self) -> ClientFrame {
-        ClientFrame::Register(Register {
+        ClientFrame::Register(self.registration(0, &[1; 32]))
+    }
+
+    /// Signed by one of the devices, over a challenge.
+    fn registration(&self, device: usize, challenge: &[u8; 32]) -> Register {
+        let (device, auth_key) = (&self.devices[device], self.auth_key());
+        let input =
+            login::registration(&chain().server_id(), challenge, &[2; 32], &self.list.hash(), &auth_key);
+        Register {
             invite: None,
             username: self.name.to_string(),
-            auth_key: self.auth_key(),
+            auth_key,
             list: self.list.as_bytes().to_vec().into(),
-        })
+            device: device.id,
+            signature: signature(&device.key, &input),
+        }
     }
 
     fn device_login(&self, device: usize, interactive: bool) -> ClientFrame {
