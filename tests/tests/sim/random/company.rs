@@ -185,10 +185,10 @@ impl Company {
                 let stray = [ChatCommand::Accept, ChatCommand::Deny, ChatCommand::Cancel, ChatCommand::Quit];
                 stray[rng.random_range(0..4)](chat)
             }
-            Some((chat, Stage::Invited)) if rng.random_bool(0.8) => ChatCommand::Accept(*chat),
+            Some((chat, Stage::Invited)) if rng.random_bool(0.9) => ChatCommand::Accept(*chat),
             Some((chat, Stage::Invited | Stage::Accepted)) => ChatCommand::Deny(*chat),
-            Some((chat, Stage::Inviting)) if rng.random_bool(0.4) => ChatCommand::Cancel(*chat),
-            Some((chat, Stage::Chatting)) if rng.random_bool(0.4) => ChatCommand::Quit(*chat),
+            Some((chat, Stage::Inviting)) if rng.random_bool(0.2) => ChatCommand::Cancel(*chat),
+            Some((chat, Stage::Chatting)) if rng.random_bool(0.2) => ChatCommand::Quit(*chat),
             _ => {
                 let mut others: Vec<usize> = (0..NAMES.len()).filter(|other| *other != me).collect();
                 if rng.random_bool(0.7) {
@@ -203,50 +203,56 @@ impl Company {
     fn step(&mut self, step: usize) {
         let device = self.world.rng.random_range(0..self.faces.len());
         match self.world.rng.random_range(0..100) {
-            0..=14 => {
+            0..=11 => {
                 let to = self.world.rng.random_range(0..NAMES.len());
                 // One device an account writes, so that the order of what the account said is defined.
                 if Self::first_of_account(device) && to != device && self.world.connected(device) {
                     self.write(device, to, &step.to_string());
                 }
             }
-            15..=18 => {
+            12..=14 => {
                 let whom = self.world.rng.random_range(0..NAMES.len());
-                if Self::first_of_account(device) && whom != device && self.world.running(device) {
-                    self.block(device, whom, !self.blocked.contains(&(device, whom)));
+                let block = !self.blocked.contains(&(device, whom));
+                // Most of the time nobody is blocked, or nobody could be asked.
+                let now = !block || self.world.rng.random_bool(0.2);
+                if now && Self::first_of_account(device) && whom != device && self.world.running(device) {
+                    self.block(device, whom, block);
                 }
             }
-            19..=34 => {
-                if self.world.running(device) {
+            15..=34 => {
+                if self.world.connected(device)
+                    || self.world.rng.random_bool(0.05) && self.world.running(device)
+                {
                     self.chat(device);
                 }
             }
-            35..=36 => self.world.disconnect(device),
-            37 => self.crash(device),
-            38..=46 => {
+            35 if self.world.rng.random_bool(0.5) => self.world.disconnect(device),
+            35 if self.world.rng.random_bool(0.5) => self.crash(device),
+            35..=46 => {
                 if self.world.server.is_none() {
                     self.world.start_server();
                 }
                 if !self.world.running(device) {
                     self.world.start(device);
                 }
-                if !self.world.connected(device) || self.world.rng.random_bool(0.1) {
+                if !self.world.connected(device) || self.world.rng.random_bool(0.02) {
                     self.world.connect(device);
                 }
             }
             47 => {
-                if self.world.rng.random_bool(0.3) {
+                if self.world.rng.random_bool(0.1) {
                     self.world.crash_server();
                 }
             }
             48..=72 => {
-                self.world.run_server();
+                let frames = self.world.rng.random_range(1..12);
+                (0..frames).all(|_| self.world.run_server());
             }
             73..=97 => {
-                let batch = self.world.rng.random_range(1..10);
+                let batch = self.world.rng.random_range(1..30);
                 self.run(device, batch);
             }
-            _ => self.world.now_ms += self.world.rng.random_range(0..20_000),
+            _ => self.world.now_ms += self.world.rng.random_range(0..10_000),
         }
     }
 
@@ -458,7 +464,7 @@ fn shows(rows: &[Row], from: &str, what: &str) -> bool {
 fn run(seed: u64) {
     eprintln!("seed {seed}, in company");
     let mut company = Company::new(seed);
-    for step in 0..500 {
+    for step in 0..600 {
         company.step(step);
     }
     company.recover();
