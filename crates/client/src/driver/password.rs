@@ -139,8 +139,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().to_owned();
         let profile = Profile::create(&dir).unwrap();
-        profile.make_key("old").unwrap();
-        let (_store, key) = profile.open_store("old").unwrap();
+        let (_store, key) = profile.make_store("old").unwrap();
         let keyring = Keyring {
             server: ServerId([1; 32]),
             username: "alice".parse().unwrap(),

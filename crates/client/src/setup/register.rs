@@ -35,6 +35,11 @@ pub async fn create(
     options: RegisterOptions,
     questions: Arc<dyn Questions>,
 ) -> Result<NewAccount, ClientError> {
+    // On the heap: what waits for it is not made large by it.
+    Box::pin(make(options, questions)).await
+}
+
+async fn make(options: RegisterOptions, questions: Arc<dyn Questions>) -> Result<NewAccount, ClientError> {
     let RegisterOptions { dir, server, username, password, invite, name } = options;
     let username = parse_name(&username)?;
     let password = Arc::new(password);
