@@ -5,7 +5,7 @@ use sotto_proto::{
     AccountId, Username,
     content::Body,
     frame::{Block, ClientFrame, ErrorCode, ErrorReply},
-    limits::MAX_BLOCKED,
+    limits::{DAY_MS, MAX_BLOCKED},
 };
 
 use super::{Core, CoreError, Step, lists::Sought, requests::Asked};
@@ -18,6 +18,9 @@ use crate::{
 const TELL_AT_ONCE: usize = 8;
 /// After how long one that the server could not take is told again, where it does not say, milliseconds.
 const AGAIN_MS: u64 = 5_000;
+/// How far ahead of the server's a device's clock may be before what it says counts as said that long from now. Without a
+/// bound, one device with a broken clock, or in a thief's hands, could say what no other could ever take back.
+const AHEAD_MS: u64 = DAY_MS;
 /// The number in `meta` of envelopes that were dropped because their sender is blocked.
 pub(super) const BLOCKED: &str = "blocked envelopes";
 
@@ -57,8 +60,8 @@ impl Core {
     ) -> Result<(), CoreError> {
         // What the user said last counts, also where another device's clock ran ahead.
         let last_ms = step.tx.block(account)?.map_or(0, |known| known.clock_ms);
-        let clock_ms = step.now_ms.max(last_ms.saturating_add(1));
-        step.tx.set_block(&BlockRecord { account: *account, blocked, clock_ms })?;
+        let clock_ms = said_now(step.now_ms, last_ms);
+        step.tx.decide_block(&BlockRecord { account: *account, blocked, clock_ms })?;
         self.tell_own(step, None, &Body::SyncBlock { account: *account, blocked }, clock_ms)
     }
 
@@ -78,7 +81,14 @@ impl Core {
             ));
             return Ok(());
         }
-        if step.tx.set_block(block)? && step.tx.contact(&block.account)?.is_none() && self.up() {
+        let known = step.tx.block(&block.account)?;
+        let news = if known.is_some_and(|known| is_unbounded(step.now_ms, known.clock_ms)) {
+            step.tx.decide_block(block)?;
+            true
+        } else {
+            step.tx.set_block(block)?
+        };
+        if news && step.tx.contact(&block.account)?.is_none() && self.up() {
             // For its name.
             self.look_up(step, vec![Sought::Account(block.account)]);
         }
@@ -162,5 +172,43 @@ impl Core {
             self.block_account(step, account, true)?;
         }
         Ok(())
+    }
+}
+
+/// The clock of what another own device said in an envelope that the server took at this time. All devices come to the same
+/// one, for it hangs on the server's time, within what this device takes for possible.
+pub(super) fn said_then(now_ms: u64, stored_ms: u64, clock_ms: u64) -> u64 {
+    clock_ms.min(stored_ms.min(now_ms.saturating_add(AHEAD_MS)).saturating_add(AHEAD_MS))
+}
+
+/// The clock of what the user says here: later than all that this device knows.
+pub(super) fn said_now(now_ms: u64, last_ms: u64) -> u64 {
+    if is_unbounded(now_ms, last_ms) {
+        now_ms.saturating_add(AHEAD_MS)
+    } else {
+        now_ms.max(last_ms.saturating_add(1))
+    }
+}
+
+/// Whether a clock that was kept here is later than any that is taken: then every word counts more.
+pub(super) fn is_unbounded(now_ms: u64, clock_ms: u64) -> bool {
+    clock_ms > now_ms.saturating_add(3 * AHEAD_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_clock_runs_so_far_ahead_that_the_next_word_is_not_later() {
+        const NOW_MS: u64 = 1_790_000_000_000;
+        for (stored_ms, clock_ms) in [(NOW_MS, u64::MAX), (u64::MAX, u64::MAX), (NOW_MS, NOW_MS + 5)] {
+            let heard_ms = said_then(NOW_MS, stored_ms, clock_ms);
+            let said_ms = said_now(NOW_MS, heard_ms);
+            assert!(said_ms > heard_ms, "{stored_ms} {clock_ms}");
+            assert_eq!(said_then(NOW_MS, NOW_MS, NOW_MS + 5), NOW_MS + 5);
+        }
+        assert_eq!(said_now(NOW_MS, u64::MAX), NOW_MS + AHEAD_MS);
+        assert_eq!(said_now(NOW_MS, 0), NOW_MS);
     }
 }

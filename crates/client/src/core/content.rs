@@ -9,6 +9,7 @@ use sotto_proto::{
 
 use super::{
     Core, CoreError, Step,
+    blocks::{is_unbounded, said_then},
     lists::{FORK, Sought, list_ref},
     receive::reference,
 };
@@ -111,11 +112,17 @@ impl Core {
                 return self.misplaced(step, contact, envelope, reason, stored_ms);
             }
             Some(Body::SyncBlock { account, blocked }) => {
-                let block = BlockRecord { account, blocked, clock_ms: content.clock_ms };
+                let clock_ms = said_then(step.now_ms, stored_ms, content.clock_ms);
+                let block = BlockRecord { account, blocked, clock_ms };
                 self.synced_block(step, &block)?;
             }
             Some(Body::SyncDeviceName { device, name }) => {
-                step.tx.set_device_name(&device, &name, content.clock_ms)?;
+                let clock_ms = said_then(step.now_ms, stored_ms, content.clock_ms);
+                if is_unbounded(step.now_ms, step.tx.device_name(&device)?.1) {
+                    step.tx.decide_device_name(&device, &name, clock_ms)?;
+                } else {
+                    step.tx.set_device_name(&device, &name, clock_ms)?;
+                }
             }
             Some(Body::SyncSent { place, kind, body }) => {
                 let Place::Account(other) = place else {

@@ -8,7 +8,10 @@ use sotto_proto::{
     limits::MAX_PENDING_DEVICES,
 };
 
-use super::{CommandId, Core, CoreError, Output, Step, commands::offline, content::tell, requests::Asked};
+use super::{
+    CommandId, Core, CoreError, Output, Step, blocks::said_now, commands::offline, content::tell,
+    requests::Asked,
+};
 use crate::api::{AccountCommand, ClientError, Device, DeviceStanding, ErrorKind, Event, Reply};
 
 /// What the devices that wait are asked for.
@@ -163,11 +166,22 @@ impl Core {
             return Ok(Err(error(ErrorKind::Invalid, text)));
         }
         let own = step.tx.contact(&self.me.account)?.ok_or_else(own_list_missing)?;
-        if own.list.list().device(&device).is_none() {
+        let list = own.list.list();
+        if list.device(&device).is_none() {
             return Ok(Err(no_device(&device)));
         }
-        let clock_ms = step.now_ms.max(step.tx.device_name(&device)?.1.saturating_add(1));
-        step.tx.set_device_name(&device, name, clock_ms)?;
+        let clock_ms = said_now(step.now_ms, step.tx.device_name(&device)?.1);
+        if !step.tx.decide_device_name(&device, name, clock_ms)? {
+            // Names of what the account never had make room.
+            for (named, ..) in step.tx.device_names()? {
+                if list.device(&named).is_none() && !list.revoked(&named) {
+                    step.tx.forget_device_name(&named)?;
+                }
+            }
+            if !step.tx.decide_device_name(&device, name, clock_ms)? {
+                return Ok(Err(error(ErrorKind::Limit, "no more devices can have a name")));
+            }
+        }
         self.tell_own(step, None, &Body::SyncDeviceName { device, name: name.to_owned() }, clock_ms)?;
         Ok(Ok(Reply::Done))
     }

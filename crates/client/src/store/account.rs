@@ -67,6 +67,16 @@ impl Tx<'_> {
         Ok(changed > 0)
     }
 
+    /// Keeps what the user has said on this device, whatever was said before.
+    pub fn decide_block(&self, block: &BlockRecord) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO block (account, blocked, clock_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT (account) DO UPDATE SET blocked = ?2, clock_ms = ?3, told = 0",
+            params![block.account.0, block.blocked, signed(block.clock_ms)],
+        )?;
+        Ok(())
+    }
+
     /// What was last said about an account.
     pub fn block(&self, account: &AccountId) -> Result<Option<BlockRecord>, StoreError> {
         let sql = "SELECT account, blocked, clock_ms FROM block WHERE account = ?1";
@@ -125,6 +135,26 @@ impl Tx<'_> {
             params![device.0, clip(name), signed(clock_ms), MAX_DEVICE_NAMES],
         )?;
         Ok(changed > 0)
+    }
+
+    /// Gives a device a name on the user's word, whatever it was called before. `false`: as many as possible have one.
+    pub fn decide_device_name(
+        &self,
+        device: &DeviceId,
+        name: &str,
+        clock_ms: u64,
+    ) -> Result<bool, StoreError> {
+        self.run(
+            "UPDATE device_name SET clock_ms = ?2 WHERE device = ?1",
+            params![device.0, signed(clock_ms.saturating_sub(1))],
+        )?;
+        self.set_device_name(device, name, clock_ms)
+    }
+
+    /// Forgets a device's name.
+    pub fn forget_device_name(&self, device: &DeviceId) -> Result<(), StoreError> {
+        self.run("DELETE FROM device_name WHERE device = ?1", params![device.0])?;
+        Ok(())
     }
 
     /// A device's name, and when it was given; empty and 0 if none was.
@@ -282,6 +312,26 @@ mod tests {
             assert!(tx.set_block(&say(true, 20))?);
             assert!(!tx.set_block(&say(false, 20))?);
             assert_eq!(tx.count_blocked()?, 1);
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn what_is_said_here_counts_whatever_clock_was_kept() {
+        with(|tx| {
+            for clock_ms in [u64::MAX, u64::MAX >> 1] {
+                let account = AccountId([1; 16]);
+                tx.decide_block(&BlockRecord { account, blocked: true, clock_ms })?;
+                let lifted = BlockRecord { account, blocked: false, clock_ms: 5 };
+                tx.set_told(&BlockRecord { account, blocked: true, clock_ms })?;
+                tx.decide_block(&lifted)?;
+                assert_eq!(tx.block(&account)?, Some(lifted));
+                assert_eq!(tx.untold_blocks(10)?, [lifted]);
+                let device = DeviceId([1; 16]);
+                assert!(tx.decide_device_name(&device, "theirs", clock_ms)?);
+                assert!(tx.decide_device_name(&device, "laptop", 5)?);
+                assert_eq!(tx.device_name(&device)?, ("laptop".to_owned(), 5));
+            }
             Ok(())
         });
     }

@@ -1,6 +1,9 @@
 //! Blocks: what becomes of what a blocked user sends, on every device and on the server.
 
-use sotto_client::api::{ChatCommand, Command, ErrorKind, Event, Fate, Reply};
+use sotto_client::{
+    api::{AccountCommand, ChatCommand, Command, ErrorKind, Event, Fate, Reply},
+    store::{BlockRecord, StoreError},
+};
 
 use crate::world::World;
 
@@ -179,5 +182,42 @@ fn nobody_blocks_themselves_or_nobody() {
     for (user, kind) in [("alice", ErrorKind::Invalid), ("nobody", ErrorKind::NotFound)] {
         let command = Command::Block { user: user.parse().unwrap(), blocked: true };
         assert_eq!(world.command(alice, command).unwrap_err().kind, kind, "{user}");
+    }
+}
+
+#[test]
+fn a_block_from_a_clock_at_the_end_of_time_can_be_lifted_on_every_device() {
+    for (seed, clock_ms) in [(58, u64::MAX), (59, u64::MAX >> 1)] {
+        let mut world = World::new(seed);
+        let (alice, bob) = (world.person("alice"), world.person("bob"));
+        world.send(alice, "bob", "hello");
+        world.pass(2_000);
+        let (id, device) = (world.accounts[world.devices[bob].account].id, world.devices[alice].id);
+        // What a device with a broken clock, or one in a thief's hands, says to all others.
+        world.devices[alice]
+            .store
+            .transaction::<_, StoreError>(|tx| {
+                tx.decide_block(&BlockRecord { account: id, blocked: true, clock_ms })?;
+                tx.decide_device_name(&device, "mine now", clock_ms)
+            })
+            .unwrap();
+        let account = world.devices[alice].account;
+        let laptop = world.second_device(account, None);
+        world.connect(alice);
+        world.pass(120_000);
+        assert!(is_blocked(&mut world, laptop, "bob"), "the block itself holds");
+        // Each of them can take it back, and the others agree.
+        for (index, blocked) in [(laptop, false), (alice, true), (laptop, false)] {
+            block(&mut world, index, "bob", blocked);
+            let name = format!("{index} {blocked}");
+            let rename = AccountCommand::RenameDevice { device, name: name.clone() };
+            assert_eq!(world.command(index, Command::Account(rename)), Ok(Reply::Done));
+            world.pass(5_000);
+            for at in [alice, laptop] {
+                assert_eq!(is_blocked(&mut world, at, "bob"), blocked, "{at}");
+                let known = world.devices[at].store.transaction(|tx| tx.device_name(&device)).unwrap();
+                assert_eq!(known.0, name, "{at}");
+            }
+        }
     }
 }
