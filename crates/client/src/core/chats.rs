@@ -199,6 +199,8 @@ pub(super) fn refused(error: &ErrorReply, told: ClientError) -> ClientError {
         ErrorCode::NOT_ACCEPTED => {
             said(ErrorKind::NotFound, "somebody who was to be invited takes no invitations from you")
         }
+        // The cause says what stands in the way: a chat, an invitation, or nobody at this device.
+        ErrorCode::OUT_OF_ORDER => said(ErrorKind::Invalid, "that cannot be done now"),
         ErrorCode::UNSUPPORTED => said(ErrorKind::Version, "this server has no live chats")
             .hint("ask the server's operator to update it"),
         _ => told,
