@@ -9,7 +9,7 @@ use std::{
 
 use rand::{TryRng as _, rngs::SysRng};
 use serde::{Deserialize, Serialize};
-use sotto_proto::{Username, ids::base32};
+use sotto_proto::{ResetCode, SignedDeviceList, Username, ids::base32};
 use sotto_store::{
     AccountRecord, InviteHash, SledStore, Store as _,
     invite::{MAX_INVITES, MAX_NOTE},
@@ -69,6 +69,13 @@ pub(crate) enum Ask {
         /// To whom.
         name: String,
     },
+    /// Letting a new identity that waits take effect.
+    ResetNow {
+        /// For which name.
+        name: String,
+        /// Which, by its code.
+        code: String,
+    },
     /// A new password for an account, by the hash that is kept of it (a PHC string).
     SetPassword {
         /// Whose.
@@ -106,7 +113,6 @@ pub(crate) enum UserAction {
     Disable,
     Enable,
     Delete,
-    ResetNow,
 }
 
 /// An answer.
@@ -117,7 +123,7 @@ pub(crate) enum Answer {
     Status(Status),
     /// To `Users`.
     Users(Vec<User>),
-    /// To `User` and `SetPassword`: it was done.
+    /// To `User`, `ResetNow` and `SetPassword`: it was done.
     Changed,
     /// To `Invite`: the invite, and the token, which is nowhere else.
     Invite(Invite, String),
@@ -169,6 +175,8 @@ pub(crate) struct User {
     pub(crate) disabled: bool,
     /// When a new identity that waits may take its place.
     pub(crate) reset_due: Option<String>,
+    /// By which that is recognised.
+    pub(crate) reset_code: Option<String>,
 }
 
 /// One invite.
@@ -219,7 +227,7 @@ impl std::fmt::Debug for Desk {
 impl Ask {
     /// Whether a core has to run for it: who changes accounts is the only one who does.
     pub(crate) fn changes_accounts(&self) -> bool {
-        matches!(self, Self::User { .. } | Self::SetPassword { .. })
+        matches!(self, Self::User { .. } | Self::ResetNow { .. } | Self::SetPassword { .. })
     }
 }
 
@@ -232,6 +240,10 @@ impl Desk {
             Ask::Kill { room } => Err(format!("there is no room {room}: this version has no rooms yet")),
             Ask::Address => Ok(Answer::Address(self.address.clone())),
             Ask::User { action, name } => self.user(action, &name).await,
+            Ask::ResetNow { name, code } => match ResetCode::parse(&code) {
+                Ok(code) => self.order(&name, |name| Order::ResetNow(name, code)).await,
+                Err(error) => Err(format!("not the code of a new identity: {error}")),
+            },
             Ask::SetPassword { name, hash } => self.order(&name, |name| Order::SetPassword(name, hash)).await,
             Ask::Invite { uses, lifetime_ms, note } => self.invite(uses, lifetime_ms, note).await,
             Ask::Invites => self.invites().await.map(Answer::Invites),
@@ -296,7 +308,6 @@ impl Desk {
             UserAction::Disable => Order::Disable,
             UserAction::Enable => Order::Enable,
             UserAction::Delete => Order::Delete,
-            UserAction::ResetNow => Order::ResetNow,
         };
         self.order(name, order).await
     }
@@ -371,6 +382,9 @@ fn user(name: &str, roster: &Roster, record: Option<&AccountRecord>) -> User {
         addresses,
         disabled: record.is_some_and(|record| record.disabled),
         reset_due: reset.map(|reset| rfc3339(reset.due_ms)),
+        reset_code: reset
+            .and_then(|reset| SignedDeviceList::parse(&reset.list).ok())
+            .map(|list| ResetCode::of(list.list()).to_string()),
     }
 }
 
@@ -447,7 +461,7 @@ pub(crate) async fn ask(data_dir: &Path, ask: &Ask) -> std::io::Result<Option<An
     };
     let patience = match ask {
         Ask::Backup { .. } => BACKUP_TIMEOUT,
-        Ask::User { .. } => CHANGE_TIMEOUT,
+        Ask::User { .. } | Ask::ResetNow { .. } => CHANGE_TIMEOUT,
         _ => TIMEOUT,
     };
     timeout(patience, exchange).await?.map(Some)

@@ -1,6 +1,9 @@
 //! What the operator does: accounts and invites. And passwords.
 
-use sotto_proto::frame::{PasswordLogin, Register, Registration, ResetAccount, ResetState, SetPassword};
+use sotto_proto::{
+    ResetCode,
+    frame::{PasswordLogin, Register, Registration, ResetAccount, ResetState, SetPassword},
+};
 use sotto_store::{Invite, InviteHash};
 
 use super::*;
@@ -128,7 +131,9 @@ fn the_operator_sets_a_password_and_ends_the_waiting_of_a_reset_either_way() {
     bench.ask(asker, password("alice", 1));
     let new = User::new("alice", 3);
     let reset = || ClientFrame::ResetAccount(ResetAccount { list: new.list.as_bytes().to_vec().into() });
-    assert!(bench.order(Order::ResetNow(name("alice"))).unwrap_err().contains("no new identity waits"));
+    let code = ResetCode::of(new.list.list());
+    let reset_now = |code| Order::ResetNow(name("alice"), code);
+    assert!(bench.order(reset_now(code)).unwrap_err().contains("no new identity waits"));
     assert!(matches!(bench.ask(asker, reset()), ServerFrame::Reset(ResetState::Pending(_))));
     bench.pushes(device);
     bench.order(Order::SetPassword(name("alice"), format!("hash {:?}", [6; 32]))).unwrap();
@@ -141,7 +146,11 @@ fn the_operator_sets_a_password_and_ends_the_waiting_of_a_reset_either_way() {
     assert_eq!(bench.refused(id, password("alice", 1)).code, ErrorCode::BAD_CREDENTIALS);
     assert!(matches!(bench.ask(id, password("alice", 6)), ServerFrame::AccountIn(_)));
     assert!(matches!(bench.ask(id, reset()), ServerFrame::Reset(ResetState::Pending(_))));
-    bench.order(Order::ResetNow(name("alice"))).unwrap();
+    // Of two who ask for it, the operator lets the right one have the name.
+    let other = ResetCode::of(User::new("alice", 4).list.list());
+    assert!(bench.order(reset_now(other)).unwrap_err().contains("another code"));
+    assert!(bench.record_of(alice.account).is_some());
+    bench.order(reset_now(code)).unwrap();
     assert!(bench.closed.contains(&device), "the old identity's device");
     assert!(bench.record_of(alice.account).is_none());
     // Who asked hears of it at the next try, and signs in.
