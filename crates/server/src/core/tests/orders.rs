@@ -124,6 +124,36 @@ fn a_sign_in_that_is_under_way_when_the_account_is_deleted_gets_no_session() {
 }
 
 #[test]
+fn a_password_that_is_checked_when_the_account_ends_proves_nothing() {
+    let mut bench = Bench::new();
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    let (device, _) = bench.sign_in(&alice, 0);
+    let id = bench.greet();
+    bench.jobs = Some(Vec::new());
+    bench.send(id, 1, password("alice", 1));
+    let set = SetPassword { old: Some(alice.auth_key()), new: AuthKey([2; 32]) };
+    bench.send(device, 1, ClientFrame::SetPassword(set));
+    bench.order(Order::Delete(name("alice"))).unwrap();
+    for (operation, job) in bench.jobs.take().unwrap() {
+        bench.work(operation, job);
+    }
+    assert!(matches!(bench.answer(id, 1), ServerFrame::Error(reply) if reply.code == ErrorCode::BUSY));
+    assert_eq!(bench.core.connections[&id].proven, None);
+    // Another account's end changes nothing where this one is known to be there.
+    let (bob, carol) = (User::new("bob", 2), User::new("carol", 3));
+    bench.register(&bob);
+    bench.register(&carol);
+    bench.jobs = Some(Vec::new());
+    bench.send(id, 2, password("bob", 2));
+    bench.order(Order::Delete(name("carol"))).unwrap();
+    for (operation, job) in bench.jobs.take().unwrap() {
+        bench.work(operation, job);
+    }
+    assert!(matches!(bench.answer(id, 2), ServerFrame::AccountIn(_)));
+}
+
+#[test]
 fn the_operator_sets_a_password_and_ends_the_waiting_of_a_reset_either_way() {
     let mut bench = Bench::new();
     let (alice, device) = bench.online("alice", 1);
