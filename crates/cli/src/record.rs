@@ -67,6 +67,7 @@ pub(crate) enum Record {
     },
     ResetWaits {
         due_at: String,
+        code: String,
     },
     Outbox {
         id: String,

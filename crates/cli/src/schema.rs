@@ -124,7 +124,10 @@ const OBJECTS: &[Object] = &[
     (
         "reset_waits",
         "a new identity of the account takes effect later, unless a device refuses it",
-        &[("due_at", Type::Time, true, "when the same command finishes it")],
+        &[
+            ("due_at", Type::Time, true, "when the same command finishes it"),
+            ("code", Type::Text, true, "by which the server's operator lets it take effect at once"),
+        ],
     ),
     (
         "device_code",
@@ -312,7 +315,7 @@ mod tests {
             Record::PasswordChanged,
             Record::ResetRefused,
             Record::DeviceCode { code: text() },
-            Record::ResetWaits { due_at: time() },
+            Record::ResetWaits { due_at: time(), code: text() },
             Record::Outbox {
                 id: text(),
                 to: text(),

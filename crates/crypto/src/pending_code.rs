@@ -4,7 +4,7 @@ use std::fmt;
 
 use sotto_proto::{
     AccountId, AccountKey, DeviceId, DeviceKey, IdentityKey,
-    ids::{base32, parse_base32},
+    ids::{base32_in_fours, parse_base32_in_fours},
     wire::{WireError, labelled},
 };
 use subtle::ConstantTimeEq;
@@ -40,8 +40,7 @@ impl PendingCode {
 
     /// Reads a code as typed: white space, dashes and case do not matter.
     pub fn parse(text: &str) -> Result<Self, WireError> {
-        let typed: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').take(64).collect();
-        parse_base32(&typed).map(Self)
+        parse_base32_in_fours(text).map(Self)
     }
 }
 
@@ -56,14 +55,7 @@ impl Eq for PendingCode {}
 /// 16 lower-case characters in groups of four, joined by dashes.
 impl fmt::Display for PendingCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = base32(&self.0);
-        for (index, c) in text.chars().enumerate() {
-            if index > 0 && index % 4 == 0 {
-                f.write_str("-")?;
-            }
-            write!(f, "{c}")?;
-        }
-        Ok(())
+        f.write_str(&base32_in_fours(&self.0))
     }
 }
 

@@ -24,6 +24,24 @@ pub fn parse_base32<const N: usize>(text: &str) -> Result<[u8; N], WireError> {
     <[u8; N]>::try_from(bytes.as_slice()).map_err(|_| WireError::Invalid("length"))
 }
 
+/// [`base32`] in groups of four, joined by dashes: for people who read it to each other.
+pub fn base32_in_fours(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    for (index, character) in base32(bytes).chars().enumerate() {
+        if index > 0 && index % 4 == 0 {
+            shown.push('-');
+        }
+        shown.push(character);
+    }
+    shown
+}
+
+/// Reads what [`base32_in_fours`] writes as people type it: white space, dashes and case do not matter.
+pub fn parse_base32_in_fours<const N: usize>(text: &str) -> Result<[u8; N], WireError> {
+    let typed: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').take(65).collect();
+    parse_base32(&typed)
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $length:literal) => {
         $(#[$doc])*

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod login;
 pub mod name;
 pub mod prekey;
+pub mod reset_code;
 pub mod version;
 pub mod wire;
 
@@ -35,4 +36,5 @@ pub use ids::{
 };
 pub use keys::{AccountKey, DeviceKey, IdentityKey, KemKey, PrekeyPublic, Signature};
 pub use name::Username;
+pub use reset_code::ResetCode;
 pub use version::VersionRange;

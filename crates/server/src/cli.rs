@@ -164,7 +164,13 @@ pub(crate) enum UserCommand {
     /// Set a new random password, and print it
     ResetPassword(OneUser),
     /// Let the new identity that waits for this name take its place now
-    ResetNow(OneUser),
+    ResetNow {
+        #[command(flatten)]
+        user: OneUser,
+        /// Its code, which who asked for it reads to you from `sotto login --reset`
+        #[arg(required = true, num_args = 1..=4, value_name = "CODE")]
+        code: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

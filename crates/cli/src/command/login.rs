@@ -73,10 +73,12 @@ pub(super) async fn join(
 async fn reset(options: ResetOptions, questions: Arc<AtTerminal>, out: &mut Output) -> Result<(), Failure> {
     match setup::reset(options, questions).await? {
         Reset::Done(registered) => super::register::show(registered, out).map(|_| ()),
-        Reset::Waits { due_ms } => {
-            out.record(&Record::ResetWaits { due_at: rfc3339(due_ms) }, |lines| {
+        Reset::Waits { due_ms, code } => {
+            let record = Record::ResetWaits { due_at: rfc3339(due_ms), code: code.to_string() };
+            out.record(&record, |lines| {
                 lines.line(&format!("the new identity waits until {}", local_minute(due_ms)));
                 lines.line("The devices of the account are told, and can refuse it. Run the same command again then.");
+                lines.line(&format!("The server's operator can let it take effect at once, by its code: {code}"));
             })?;
             Ok(())
         }

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use sotto_crypto::{AccountSecret, RecoveryPhrase};
-use sotto_proto::frame::{ClientFrame, ErrorCode, ResetAccount, ResetState, ServerFrame};
+use sotto_proto::{
+    ResetCode,
+    frame::{ClientFrame, ErrorCode, ResetAccount, ResetState, ServerFrame},
+};
 
 use super::{
     Questions, Registered, ResetOptions,
@@ -25,6 +28,8 @@ pub enum Reset {
     Waits {
         /// Until then, the server's clock, Unix milliseconds.
         due_ms: u64,
+        /// By which the server's operator recognises it, who can let it take effect at once.
+        code: ResetCode,
     },
 }
 
@@ -66,7 +71,7 @@ pub async fn reset(options: ResetOptions, questions: Arc<dyn Questions>) -> Resu
     let full = session.full_address();
     session.close().await;
     match state {
-        ResetState::Pending(due_ms) => Ok(Reset::Waits { due_ms }),
+        ResetState::Pending(due_ms) => Ok(Reset::Waits { due_ms, code: ResetCode::of(new.list()) }),
         ResetState::None => {
             // Its keys are of no use any more.
             begun.discard().await?;

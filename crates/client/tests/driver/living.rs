@@ -328,14 +328,14 @@ async fn a_new_identity_waits_can_be_refused_and_goes_on_with_the_same_keys() {
         soon(reset(options, Arc::new(Answers::default()))).await
     };
     let waits = |asked: Result<Reset, ClientError>| match asked {
-        Ok(Reset::Waits { due_ms }) => due_ms,
+        Ok(Reset::Waits { due_ms, code }) => (due_ms, code),
         Ok(Reset::Done(_)) => panic!("it is done already"),
         Err(error) => panic!("{error:?}"),
     };
-    let due_ms = waits(again().await);
+    let (due_ms, code) = waits(again().await);
     let told = event(&mut events, |event| matches!(event, Event::Reset(_))).await;
     assert_eq!(told, Event::Reset(ResetState::Pending(due_ms)));
-    assert_eq!(waits(again().await), due_ms, "the same request goes on");
+    assert_eq!(waits(again().await), (due_ms, code), "the same request goes on");
     // Nothing else takes the place of the keys that the server will give the name to.
     let mut other = world.registration("new", "carol");
     assert_eq!(run_register(other).await.err().unwrap().kind, ErrorKind::Invalid);
@@ -346,8 +346,9 @@ async fn a_new_identity_waits_can_be_refused_and_goes_on_with_the_same_keys() {
     assert_eq!(refused.kind, ErrorKind::LoginNeeded);
     assert!(refused.message.contains("refused"), "{refused:?}");
     assert!(!Profile::exists(&world.dir("new")), "its keys are of no use any more");
-    assert!(waits(again().await) > due_ms, "it was asked for anew");
-    world.server.reset_now("alice");
+    let (later_ms, later) = waits(again().await);
+    assert!(later_ms > due_ms && later != code, "it was asked for anew, with other keys");
+    world.server.reset_now("alice", &later.to_string());
     let Ok(Reset::Done(new)) = again().await else { panic!("it is done") };
     new.published.unwrap();
     assert_ne!(new.recovery_phrase.expose(), registered.recovery_phrase.expose());

@@ -55,8 +55,8 @@ impl Server {
     }
 
     /// The operator lets a new identity that waits take its place.
-    pub(crate) fn reset_now(&self, name: &str) {
-        let words = ["sottod", "user", "reset-now", name, "--data-dir"].map(std::ffi::OsString::from);
+    pub(crate) fn reset_now(&self, name: &str, code: &str) {
+        let words = ["sottod", "user", "reset-now", name, code, "--data-dir"].map(std::ffi::OsString::from);
         let arguments: Vec<_> = words.into_iter().chain([self.data.clone().into()]).collect();
         // It has a runtime of its own.
         let code = std::thread::spawn(move || sotto_server::main_from(arguments)).join().unwrap();

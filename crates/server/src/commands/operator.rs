@@ -55,7 +55,7 @@ pub(super) fn user(command: &UserCommand) -> Result<(), Failure> {
             (user, UserAction::Delete)
         }
         UserCommand::ResetPassword(user) => return reset_password(user),
-        UserCommand::ResetNow(user) => (user, UserAction::ResetNow),
+        UserCommand::ResetNow { user, code } => return reset_now(user, &code.concat()),
     };
     let name = name(user)?;
     ask(&user.place, Ask::User { action, name: name.to_string() })?;
@@ -71,12 +71,23 @@ pub(super) fn user(command: &UserCommand) -> Result<(), Failure> {
             "is removed with everything that waited for it.\nThe name is free. Whoever takes it is somebody else: \
              who wrote with the old account sees that the identity changed.",
         ),
-        UserAction::ResetNow => (
-            "reset",
-            "has its new identity. The old one's devices are signed out, and what waited for them is gone.\n\
-             Who wrote with the old one sees that the identity changed.",
-        ),
     };
+    tell(user, &name, kind, text)
+}
+
+fn reset_now(user: &OneUser, code: &str) -> Result<(), Failure> {
+    let name = name(user)?;
+    ask(&user.place, Ask::ResetNow { name: name.to_string(), code: code.to_owned() })?;
+    tell(
+        user,
+        &name,
+        "reset",
+        "has its new identity. The old one's devices are signed out, and what waited for them is gone.\n\
+         Who wrote with the old one sees that the identity changed.",
+    )
+}
+
+fn tell(user: &OneUser, name: &Username, kind: &str, text: &str) -> Result<(), Failure> {
     if user.json {
         return print_json(&Changed { v: 1, kind, name: name.as_str(), password: None });
     }

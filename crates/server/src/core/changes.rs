@@ -11,7 +11,7 @@ use std::{
 };
 
 use sotto_proto::{
-    AccountId, ListHash, SignedDeviceList,
+    AccountId, ListHash, ResetCode, SignedDeviceList,
     frame::{ErrorCode, Submit},
 };
 use sotto_store::{AccountRecord, ReplaceOutcome};
@@ -58,8 +58,8 @@ pub(super) enum What {
     },
     /// A new identity is asked for, with this list: it waits or takes effect.
     Reset(Box<SignedDeviceList>),
-    /// The operator lets the one that waits take effect.
-    ResetNow,
+    /// The operator lets the one that waits take effect, if it has this code.
+    ResetNow(ResetCode),
 }
 
 /// A change that somebody wants.
@@ -262,7 +262,9 @@ impl Core {
                 followed_by(&old, list, follows).map(|new| new.map(Effect::List))
             }
             What::Reset(list) => self.reset_effect(now_ms, list, &old),
-            What::ResetNow => waiting_identity(&old.record).map(|list| Some(Effect::Reset(list))),
+            What::ResetNow(code) => {
+                waiting_identity(&old.record, *code).map(|list| Some(Effect::Reset(list)))
+            }
         });
         match effect {
             Ok(Some(effect)) => Some(UnderWay { change, old, effect }),
@@ -299,7 +301,7 @@ impl Core {
                 connection.proven == Some((record.account, Proof::AccountKey))
             }
             What::Edit(_) => signed_in == own,
-            What::List { submit: None, .. } | What::Reset(_) | What::ResetNow => proven == own,
+            What::List { submit: None, .. } | What::Reset(_) | What::ResetNow(_) => proven == own,
         };
         if record.disabled {
             return Err(disabled());
@@ -378,7 +380,7 @@ impl Core {
             }
             (Editor::Client(ticket), What::Reset(list)) => self.reset_stands(now_ms, ticket, old, &list),
             // Those always change something.
-            (_, What::List { .. } | What::Reset(_) | What::ResetNow) => {}
+            (_, What::List { .. } | What::Reset(_) | What::ResetNow(_)) => {}
         }
     }
 

@@ -6,8 +6,11 @@ use std::{collections::HashMap, sync::Arc};
 use sotto_proto::{AccountId, DeviceId, ListHash, SignedDeviceList, Username, device_list::DeviceListError};
 use sotto_store::AccountRecord;
 
-/// Accounts in each of the two generations: at some 2 KiB each, less than 50 MiB together.
-const GENERATION: usize = 10_000;
+/// Bytes of accounts in each of the two generations, as [`Known::weight`] counts them: some ten thousand usual accounts of
+/// 3 KiB, and of those with the longest lists and the most blocks a hundred. In bytes, for anybody can make an account large.
+pub(super) const GENERATION: usize = 32 << 20;
+/// What an account takes besides what is counted: keys, hashes, the entries of the maps.
+const ENTRY: usize = 1024;
 
 /// An account by name or by id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,13 @@ impl Known {
         Ok(Self { record, list, hash })
     }
 
+    /// About how many bytes it takes: the list is there as received twice, and read.
+    pub(super) fn weight(&self) -> usize {
+        let record = &self.record;
+        let waiting = record.reset.as_ref().map_or(0, |reset| reset.list.len());
+        ENTRY + 3 * record.list.len() + waiting + size_of_val(record.blocked.as_slice())
+    }
+
     pub(super) fn number(&self) -> u64 {
         self.list.list().number
     }
@@ -50,6 +60,26 @@ impl Known {
 struct Generation {
     accounts: HashMap<AccountId, Arc<Known>>,
     names: HashMap<Username, AccountId>,
+    /// Bytes of the accounts.
+    weight: usize,
+}
+
+impl Generation {
+    fn insert(&mut self, known: Arc<Known>) {
+        let account = known.record.account;
+        self.names.insert(known.record.username.clone(), account);
+        self.weight += known.weight();
+        if let Some(before) = self.accounts.insert(account, known) {
+            self.weight -= before.weight();
+        }
+    }
+
+    fn remove(&mut self, account: &AccountId) {
+        if let Some(known) = self.accounts.remove(account) {
+            self.weight -= known.weight();
+        }
+        self.names.retain(|_, known| known != account);
+    }
 }
 
 /// The accounts: two generations, the older is dropped whole when the younger is full.
@@ -93,8 +123,7 @@ impl KnownAccounts {
     pub(super) fn forget(&mut self, account: &AccountId) {
         self.forgotten += 1;
         for generation in [&mut self.young, &mut self.old] {
-            generation.accounts.remove(account);
-            generation.names.retain(|_, known| known != account);
+            generation.remove(account);
         }
     }
 
@@ -104,10 +133,15 @@ impl KnownAccounts {
     }
 
     fn keep(&mut self, known: Arc<Known>) {
-        if self.young.accounts.len() >= GENERATION {
+        if self.young.weight >= GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.names.insert(known.record.username.clone(), known.record.account);
-        self.young.accounts.insert(known.record.account, known);
+        self.young.insert(known);
+    }
+
+    /// Bytes of both generations.
+    #[cfg(test)]
+    pub(super) fn weight(&self) -> usize {
+        self.young.weight + self.old.weight
     }
 }

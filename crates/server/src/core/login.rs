@@ -45,7 +45,9 @@ impl Core {
         let hash =
             known.as_ref().map_or_else(|| self.nobody.clone(), |known| known.record.password_hash.clone());
         let job = Job::VerifyPassword { auth_key: login.auth_key, hash };
-        if let Err(refused) = self.toil(Toil::PasswordLogin { ticket, name: name.clone(), known }, job) {
+        let forgotten = self.known.forgotten();
+        let toil = Toil::PasswordLogin { ticket, name: name.clone(), known, forgotten };
+        if let Err(refused) = self.toil(toil, job) {
             self.not_checked(ticket, &name);
             return Err(refused);
         }
@@ -80,22 +82,41 @@ impl Core {
         now_ms: u64,
         ticket: Ticket,
         name: &Username,
-        known: Option<Arc<Known>>,
+        (known, forgotten): (Option<Arc<Known>>, u64),
     ) {
-        // It may have been changed while it was checked.
-        if let Some(known) = known.filter(|known| self.same_password(known)) {
-            self.right_password(ticket, name);
-            self.account_proven(ticket, &known, Proof::Password);
-        } else {
-            self.refuse(ticket, (ErrorCode::BAD_CREDENTIALS, BAD_CREDENTIALS.into()));
+        let bad = (ErrorCode::BAD_CREDENTIALS, BAD_CREDENTIALS.into());
+        let checked = known.ok_or(bad.clone()).and_then(|known| {
+            // It may have been changed while it was checked.
+            self.same_password(&known, forgotten)?.ok_or(bad)
+        });
+        match checked {
+            Ok(known) => {
+                self.right_password(ticket, name);
+                self.account_proven(ticket, &known, Proof::Password);
+            }
+            Err(refused) => {
+                if refused.0 == ErrorCode::BUSY {
+                    self.not_checked(ticket, name);
+                }
+                self.refuse(ticket, refused);
+            }
         }
         self.unblock(now_ms, ticket.connection);
     }
 
-    /// Whether an account still has the password it had in an earlier record.
-    pub(super) fn same_password(&mut self, earlier: &Known) -> bool {
-        let now = self.known.find(&AccountRef::Id(earlier.record.account));
-        now.is_none_or(|now| now.record.password_hash == earlier.record.password_hash)
+    /// The account as it is now, if it still has the password that it had in an earlier record. An error where it may be
+    /// no more: `forgotten` is the number from when the earlier record was found.
+    pub(super) fn same_password(
+        &mut self,
+        earlier: &Arc<Known>,
+        forgotten: u64,
+    ) -> Result<Option<Arc<Known>>, Refused> {
+        match self.known.find(&AccountRef::Id(earlier.record.account)) {
+            Some(now) if now.record.password_hash == earlier.record.password_hash => Ok(Some(now)),
+            Some(_) => Ok(None),
+            None if forgotten == self.known.forgotten() => Ok(Some(Arc::clone(earlier))),
+            None => Err((ErrorCode::BUSY, "an account was removed meanwhile; log in again".into())),
+        }
     }
 
     pub(super) fn account_login(
@@ -115,9 +136,7 @@ impl Core {
         Ok(())
     }
 
-    fn account_proven(&mut self, ticket: Ticket, known: &Arc<Known>, proof: Proof) {
-        // It may have changed while the password was checked.
-        let known = &self.known.find(&AccountRef::Id(known.record.account)).unwrap_or(Arc::clone(known));
+    fn account_proven(&mut self, ticket: Ticket, known: &Known, proof: Proof) {
         if known.record.disabled {
             return self.refuse(ticket, disabled());
         }

@@ -426,11 +426,11 @@ impl Core {
             (Toil::Register { ticket, name, list, invite }, WorkResult::Hashed(hash)) => {
                 self.register_hashed(now_ms, ticket, name, (*list, invite), hash);
             }
-            (Toil::PasswordLogin { ticket, name, known }, WorkResult::Verified(right)) => {
-                self.password_verified(now_ms, ticket, &name, known.filter(|_| right));
+            (Toil::PasswordLogin { ticket, name, known, forgotten }, WorkResult::Verified(right)) => {
+                self.password_verified(now_ms, ticket, &name, (known.filter(|_| right), forgotten));
             }
-            (Toil::OldPassword { ticket, known, new }, WorkResult::Verified(right)) => {
-                self.old_password_verified(now_ms, ticket, known, new, right);
+            (Toil::OldPassword { ticket, known, new, forgotten }, WorkResult::Verified(right)) => {
+                self.old_password_verified(now_ms, ticket, (known, forgotten), new, right);
             }
             (Toil::NewPassword { ticket, known, by_old }, WorkResult::Hashed(hash)) => {
                 self.password_hashed(now_ms, ticket, (known, by_old), hash);

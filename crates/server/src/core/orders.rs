@@ -1,7 +1,7 @@
 //! What the operator does to accounts. It passes through the core, which knows the accounts and has their connections.
 
 use sotto_proto::{
-    AccountId, Username,
+    AccountId, ResetCode, Username,
     frame::{ErrorCode, ErrorReply, PUSH, ServerFrame},
 };
 use sotto_store::{AccountRecord, StoreError};
@@ -25,8 +25,8 @@ pub enum Order {
     Delete(Username),
     /// Sets a password, by its hash (a PHC string).
     SetPassword(Username, String),
-    /// Lets a reset that waits take effect.
-    ResetNow(Username),
+    /// Lets a reset that waits take effect, if it is the one with this code.
+    ResetNow(Username, ResetCode),
 }
 
 impl Order {
@@ -36,7 +36,7 @@ impl Order {
             | Self::Enable(name)
             | Self::Delete(name)
             | Self::SetPassword(name, _)
-            | Self::ResetNow(name) => name,
+            | Self::ResetNow(name, _) => name,
         }
     }
 }
@@ -71,7 +71,9 @@ impl Core {
             Order::SetPassword(_, hash) => {
                 self.edit(now_ms, editor, known, Edit::Password { hash, old: None });
             }
-            Order::ResetNow(_) => self.change(now_ms, known, Change::new(editor, What::ResetNow)),
+            Order::ResetNow(_, code) => {
+                self.change(now_ms, known, Change::new(editor, What::ResetNow(code)));
+            }
             Order::Delete(_) => {
                 let call = StoreCall::RemoveAccount(known.record.account);
                 self.call(Step::Remove { question, known }, call);

@@ -39,7 +39,8 @@ impl Core {
                 return Ok(());
             }
             let job = Job::VerifyPassword { auth_key: old, hash: known.record.password_hash.clone() };
-            let toil = Toil::OldPassword { ticket, known, new: set.new };
+            let forgotten = self.known.forgotten();
+            let toil = Toil::OldPassword { ticket, known, new: set.new, forgotten };
             if let Err(refused) = self.toil(toil, job) {
                 self.not_checked(ticket, &name);
                 return Err(refused);
@@ -53,17 +54,25 @@ impl Core {
         &mut self,
         now_ms: u64,
         ticket: Ticket,
-        known: Arc<Known>,
+        (known, forgotten): (Arc<Known>, u64),
         new: AuthKey,
         right: bool,
     ) {
+        let wrong = (ErrorCode::BAD_CREDENTIALS, "the old password is wrong".into());
+        let name = &known.record.username;
         // Another change may have come before this one.
-        let same = self.same_password(&known);
-        let result = if right && same {
-            self.right_password(ticket, &known.record.username.clone());
-            self.toil(Toil::NewPassword { ticket, known, by_old: true }, Job::HashPassword(new))
-        } else {
-            Err((ErrorCode::BAD_CREDENTIALS, "the old password is wrong".into()))
+        let checked = if right { self.same_password(&known, forgotten) } else { Ok(None) };
+        let result = match checked.and_then(|known| known.ok_or(wrong)) {
+            Ok(known) => {
+                self.right_password(ticket, name);
+                self.toil(Toil::NewPassword { ticket, known, by_old: true }, Job::HashPassword(new))
+            }
+            Err(refused) => {
+                if refused.0 == ErrorCode::BUSY {
+                    self.not_checked(ticket, name);
+                }
+                Err(refused)
+            }
         };
         if let Err(refused) = result {
             self.refuse(ticket, refused);

@@ -4,7 +4,7 @@
 //! asker comes back after that: until then the old devices can still refuse.
 
 use sotto_proto::{
-    SignedDeviceList,
+    ResetCode, SignedDeviceList,
     device_list::MAX_AHEAD_S,
     frame::{ErrorCode, PUSH, ResetAccount, ResetState, ServerFrame},
     limits::RESET_DELAY_MS,
@@ -179,14 +179,25 @@ impl Core {
     }
 }
 
-/// The new identity that waits, which the operator lets take effect.
-pub(super) fn waiting_identity(record: &AccountRecord) -> Result<Box<SignedDeviceList>, Refused> {
+/// The new identity that waits, if it is the one that the operator lets take effect.
+pub(super) fn waiting_identity(
+    record: &AccountRecord,
+    code: ResetCode,
+) -> Result<Box<SignedDeviceList>, Refused> {
     let name = &record.username;
     let waiting = record
         .waiting_reset()
         .ok_or_else(|| (ErrorCode::UNKNOWN_USER, format!("no new identity waits for {name}").into()))?;
-    let damaged = |error| (ErrorCode::STORE, format!("the device list that waits: {error}").into());
-    SignedDeviceList::parse(&waiting.list).map(Box::new).map_err(damaged)
+    let list = SignedDeviceList::parse(&waiting.list)
+        .map_err(|error| (ErrorCode::STORE, format!("the device list that waits: {error}").into()))?;
+    if ResetCode::of(list.list()) != code {
+        let message = format!(
+            "the new identity that waits for {name} has another code: somebody else asked for it, or it was asked for \
+             anew; have the code read to you again"
+        );
+        return Err((ErrorCode::BAD_KEYS, message.into()));
+    }
+    Ok(Box::new(list))
 }
 
 /// Whether a list can begin a new identity under the account's name.

@@ -124,9 +124,9 @@ pub(super) enum Toil {
     /// A registration's password.
     Register { ticket: Ticket, name: Username, list: Box<SignedDeviceList>, invite: Option<InviteHash> },
     /// A login's password; `known` is `None` for an unknown name, which costs the same.
-    PasswordLogin { ticket: Ticket, name: Username, known: Option<Arc<Known>> },
+    PasswordLogin { ticket: Ticket, name: Username, known: Option<Arc<Known>>, forgotten: u64 },
     /// The old password of a change.
-    OldPassword { ticket: Ticket, known: Arc<Known>, new: AuthKey },
+    OldPassword { ticket: Ticket, known: Arc<Known>, new: AuthKey, forgotten: u64 },
     /// The new password of a change; `by_old`, if the old one is what allows it.
     NewPassword { ticket: Ticket, known: Arc<Known>, by_old: bool },
     /// Prekeys to publish.

@@ -9,7 +9,7 @@ use std::{
 
 use rand::{TryRng as _, rngs::SysRng};
 use serde::{Deserialize, Serialize};
-use sotto_proto::{Username, ids::base32};
+use sotto_proto::{ResetCode, SignedDeviceList, Username, ids::base32};
 use sotto_store::{
     AccountRecord, InviteHash, SledStore, Store as _,
     invite::{MAX_INVITES, MAX_NOTE},
@@ -40,7 +40,8 @@ const QUESTION: u64 = 4096;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a backup of a large store may take.
 const BACKUP_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-/// How long the removal of an account may take, whose mailboxes may be full.
+/// How long a change may take: an account that is removed may have full mailboxes, and the disk may be slow. Nobody is to
+/// give up on what is done meanwhile; a password that was set is shown only with the answer.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Random bytes of an invite's token: 26 characters.
 const TOKEN: usize = 16;
@@ -68,6 +69,13 @@ pub(crate) enum Ask {
         action: UserAction,
         /// To whom.
         name: String,
+    },
+    /// Letting a new identity that waits take effect.
+    ResetNow {
+        /// For which name.
+        name: String,
+        /// Which, by its code.
+        code: String,
     },
     /// A new password for an account, by the hash that is kept of it (a PHC string).
     SetPassword {
@@ -106,7 +114,6 @@ pub(crate) enum UserAction {
     Disable,
     Enable,
     Delete,
-    ResetNow,
 }
 
 /// An answer.
@@ -117,7 +124,7 @@ pub(crate) enum Answer {
     Status(Status),
     /// To `Users`.
     Users(Vec<User>),
-    /// To `User` and `SetPassword`: it was done.
+    /// To `User`, `ResetNow` and `SetPassword`: it was done.
     Changed,
     /// To `Invite`: the invite, and the token, which is nowhere else.
     Invite(Invite, String),
@@ -169,6 +176,8 @@ pub(crate) struct User {
     pub(crate) disabled: bool,
     /// When a new identity that waits may take its place.
     pub(crate) reset_due: Option<String>,
+    /// By which that is recognised.
+    pub(crate) reset_code: Option<String>,
 }
 
 /// One invite.
@@ -219,7 +228,22 @@ impl std::fmt::Debug for Desk {
 impl Ask {
     /// Whether a core has to run for it: who changes accounts is the only one who does.
     pub(crate) fn changes_accounts(&self) -> bool {
-        matches!(self, Self::User { .. } | Self::SetPassword { .. })
+        matches!(self, Self::User { .. } | Self::ResetNow { .. } | Self::SetPassword { .. })
+    }
+
+    /// Whether something is another way after it.
+    fn changes(&self) -> bool {
+        self.changes_accounts()
+            || matches!(self, Self::Kill { .. } | Self::Invite { .. } | Self::Revoke { .. })
+    }
+
+    /// How long its answer is waited for.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Backup { .. } => BACKUP_TIMEOUT,
+            ask if ask.changes() => CHANGE_TIMEOUT,
+            _ => TIMEOUT,
+        }
     }
 }
 
@@ -232,6 +256,10 @@ impl Desk {
             Ask::Kill { room } => Err(format!("there is no room {room}: this version has no rooms yet")),
             Ask::Address => Ok(Answer::Address(self.address.clone())),
             Ask::User { action, name } => self.user(action, &name).await,
+            Ask::ResetNow { name, code } => match ResetCode::parse(&code) {
+                Ok(code) => self.order(&name, |name| Order::ResetNow(name, code)).await,
+                Err(error) => Err(format!("not the code of a new identity: {error}")),
+            },
             Ask::SetPassword { name, hash } => self.order(&name, |name| Order::SetPassword(name, hash)).await,
             Ask::Invite { uses, lifetime_ms, note } => self.invite(uses, lifetime_ms, note).await,
             Ask::Invites => self.invites().await.map(Answer::Invites),
@@ -296,7 +324,6 @@ impl Desk {
             UserAction::Disable => Order::Disable,
             UserAction::Enable => Order::Enable,
             UserAction::Delete => Order::Delete,
-            UserAction::ResetNow => Order::ResetNow,
         };
         self.order(name, order).await
     }
@@ -307,7 +334,8 @@ impl Desk {
         let (sender, answer) = oneshot::channel();
         let stopped = "the server is stopping";
         driver.send(Message::Order(order(name), sender)).await.map_err(|_| stopped)?;
-        answer.await.map_err(|_| stopped)?.map(|()| Answer::Changed)
+        let unknown = "the server is stopping: it may have been done; run the same command again";
+        answer.await.map_err(|_| unknown)?.map(|()| Answer::Changed)
     }
 
     async fn invite(&self, uses: u32, lifetime_ms: u64, note: String) -> Result<Answer, String> {
@@ -371,6 +399,9 @@ fn user(name: &str, roster: &Roster, record: Option<&AccountRecord>) -> User {
         addresses,
         disabled: record.is_some_and(|record| record.disabled),
         reset_due: reset.map(|reset| rfc3339(reset.due_ms)),
+        reset_code: reset
+            .and_then(|reset| SignedDeviceList::parse(&reset.list).ok())
+            .map(|list| ResetCode::of(list.list()).to_string()),
     }
 }
 
@@ -426,7 +457,7 @@ pub(crate) async fn ask(data_dir: &Path, ask: &Ask) -> std::io::Result<Option<An
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         place => place?,
     };
-    let mut stream = match UnixStream::connect(place.path()).await {
+    let stream = match UnixStream::connect(place.path()).await {
         Err(error)
             if matches!(
                 error.kind(),
@@ -437,18 +468,77 @@ pub(crate) async fn ask(data_dir: &Path, ask: &Ask) -> std::io::Result<Option<An
         }
         stream => stream?,
     };
-    let exchange = async {
-        let mut bytes = serde_json::to_vec(ask)?;
-        bytes.push(b'\n');
+    exchange(stream, ask, ask.patience()).await.map(Some)
+}
+
+/// Asks on a connection to the daemon.
+async fn exchange(mut stream: UnixStream, ask: &Ask, patience: Duration) -> std::io::Result<Answer> {
+    let mut bytes = serde_json::to_vec(ask)?;
+    bytes.push(b'\n');
+    let answered = timeout(patience, async {
         stream.write_all(&bytes).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
-        Ok(serde_json::from_slice(&answer)?)
+        Ok::<_, std::io::Error>(answer)
+    });
+    let what = match answered.await {
+        Ok(Ok(answer)) if !answer.is_empty() => return Ok(serde_json::from_slice(&answer)?),
+        Ok(Ok(_)) => "the daemon ended before it answered".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("the daemon did not answer within {} s", patience.as_secs()),
     };
-    let patience = match ask {
-        Ask::Backup { .. } => BACKUP_TIMEOUT,
-        Ask::User { .. } => CHANGE_TIMEOUT,
-        _ => TIMEOUT,
-    };
-    timeout(patience, exchange).await?.map(Some)
+    Err(std::io::Error::other(if ask.changes() {
+        format!("{what}: it may have been done; run the same command again")
+    } else {
+        what
+    }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn set_password() -> Ask {
+        Ask::SetPassword { name: "alice".to_owned(), hash: "hash".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_change_without_an_answer_may_have_been_done_and_says_so() {
+        let again = |result: std::io::Result<Answer>| {
+            let text = result.unwrap_err().to_string();
+            (text.contains("may have been done; run the same command again"), text)
+        };
+        // The daemon takes it and ends.
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let daemon = async {
+            let mut line = String::new();
+            BufReader::new(&mut theirs).read_line(&mut line).await.unwrap();
+            drop(theirs);
+        };
+        let question = set_password();
+        let (asked, ()) = tokio::join!(exchange(ours, &question, CHANGE_TIMEOUT), daemon);
+        let (said, text) = again(asked);
+        assert!(said && text.contains("ended before it answered"), "{text}");
+        // It is slower than anybody waits.
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (said, text) = again(exchange(ours, &question, Duration::from_millis(1)).await);
+        assert!(said && text.contains("did not answer within"), "{text}");
+        drop(theirs);
+        // A question changes nothing.
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert!(!again(exchange(ours, &Ask::Status, TIMEOUT).await).0);
+    }
+
+    #[test]
+    fn whatever_changes_an_account_is_waited_for() {
+        let name = || "alice".to_owned();
+        let reset = Ask::ResetNow { name: name(), code: String::new() };
+        for ask in [Ask::User { action: UserAction::Disable, name: name() }, reset, set_password()] {
+            assert!(ask.changes());
+            assert_eq!(ask.patience(), CHANGE_TIMEOUT);
+        }
+        assert_eq!(Ask::Status.patience(), TIMEOUT);
+    }
 }

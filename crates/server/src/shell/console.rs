@@ -78,7 +78,8 @@ pub(crate) fn show(answer: Answer) -> String {
                 };
                 let presence = user.presence.clone() + &with;
                 let disabled = if user.disabled { "disabled " } else { "" };
-                let reset = user.reset_due.as_ref().map(|due| format!("reset waits until {due} "));
+                let code = user.reset_code.as_deref().unwrap_or_default();
+                let reset = user.reset_due.as_ref().map(|due| format!("reset {code} waits until {due} "));
                 let marks = format!("{disabled}{}", reset.unwrap_or_default());
                 format!("{:<32}  {:<9}  {marks}{}", user.name, presence, user.addresses.join(" "))
             })

@@ -1,7 +1,7 @@
 //! Living with an account, over real sockets: waiting devices, and what the operator does.
 
 use sotto_proto::{
-    AccountId, Username,
+    AccountId, ResetCode, SignedDeviceList, Username,
     frame::{Block, ClientFrame, ErrorCode, Outcome, Refusal, ResetAccount, ResetState, ServerFrame},
     login::auth_salt,
 };
@@ -194,7 +194,20 @@ fn a_reset_waits_across_a_restart_and_the_operator_shortens_it() {
     assert_eq!(device.next(), Some(ServerFrame::Reset(ResetState::Pending(due))));
     let users = sottod(&["users", "--json", "--data-dir", dir]).out;
     assert!(users.contains(r#""reset_due":"20"#), "{users}");
-    let now = sottod(&["user", "reset-now", "alice", "--data-dir", dir]);
+    let list = SignedDeviceList::parse(new.list()).unwrap();
+    let code = ResetCode::of(list.list()).to_string();
+    assert!(users.contains(&format!(r#""reset_code":"{code}""#)), "{users}");
+    assert!(sottod(&["users", "--data-dir", dir]).out.contains(&format!("reset {code} waits until 20")));
+    assert_eq!(sottod(&["user", "reset-now", "alice", "--data-dir", dir]).code, 2, "without the code");
+    let other = sottod(&["user", "reset-now", "alice", "aaaa-aaaa-aaaa-aaaa", "--data-dir", dir]);
+    assert!(other.code == 1 && other.err.contains("another code"), "{}", other.err);
+    let junk = sottod(&["user", "reset-now", "alice", "junk", "--data-dir", dir]);
+    assert!(junk.code == 1 && junk.err.contains("not the code"), "{}", junk.err);
+    // As it is read out: in words, whatever the case.
+    let typed = code.to_uppercase();
+    let mut words = vec!["user", "reset-now", "--data-dir", dir, "alice"];
+    words.extend(typed.split('-'));
+    let now = sottod(&words);
     assert!(done(&now).contains("new identity"), "{}", now.out);
     assert_eq!(error(device.next()), ErrorCode::UNKNOWN_DEVICE);
     assert_eq!(device.next(), None);

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod blocks;
+mod cache;
 mod changes;
 mod delivery;
 mod devices;

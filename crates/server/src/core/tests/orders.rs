@@ -1,6 +1,9 @@
 //! What the operator does: accounts and invites. And passwords.
 
-use sotto_proto::frame::{PasswordLogin, Register, Registration, ResetAccount, ResetState, SetPassword};
+use sotto_proto::{
+    ResetCode,
+    frame::{PasswordLogin, Register, Registration, ResetAccount, ResetState, SetPassword},
+};
 use sotto_store::{Invite, InviteHash};
 
 use super::*;
@@ -121,6 +124,36 @@ fn a_sign_in_that_is_under_way_when_the_account_is_deleted_gets_no_session() {
 }
 
 #[test]
+fn a_password_that_is_checked_when_the_account_ends_proves_nothing() {
+    let mut bench = Bench::new();
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    let (device, _) = bench.sign_in(&alice, 0);
+    let id = bench.greet();
+    bench.jobs = Some(Vec::new());
+    bench.send(id, 1, password("alice", 1));
+    let set = SetPassword { old: Some(alice.auth_key()), new: AuthKey([2; 32]) };
+    bench.send(device, 1, ClientFrame::SetPassword(set));
+    bench.order(Order::Delete(name("alice"))).unwrap();
+    for (operation, job) in bench.jobs.take().unwrap() {
+        bench.work(operation, job);
+    }
+    assert!(matches!(bench.answer(id, 1), ServerFrame::Error(reply) if reply.code == ErrorCode::BUSY));
+    assert_eq!(bench.core.connections[&id].proven, None);
+    // Another account's end changes nothing where this one is known to be there.
+    let (bob, carol) = (User::new("bob", 2), User::new("carol", 3));
+    bench.register(&bob);
+    bench.register(&carol);
+    bench.jobs = Some(Vec::new());
+    bench.send(id, 2, password("bob", 2));
+    bench.order(Order::Delete(name("carol"))).unwrap();
+    for (operation, job) in bench.jobs.take().unwrap() {
+        bench.work(operation, job);
+    }
+    assert!(matches!(bench.answer(id, 2), ServerFrame::AccountIn(_)));
+}
+
+#[test]
 fn the_operator_sets_a_password_and_ends_the_waiting_of_a_reset_either_way() {
     let mut bench = Bench::new();
     let (alice, device) = bench.online("alice", 1);
@@ -128,7 +161,9 @@ fn the_operator_sets_a_password_and_ends_the_waiting_of_a_reset_either_way() {
     bench.ask(asker, password("alice", 1));
     let new = User::new("alice", 3);
     let reset = || ClientFrame::ResetAccount(ResetAccount { list: new.list.as_bytes().to_vec().into() });
-    assert!(bench.order(Order::ResetNow(name("alice"))).unwrap_err().contains("no new identity waits"));
+    let code = ResetCode::of(new.list.list());
+    let reset_now = |code| Order::ResetNow(name("alice"), code);
+    assert!(bench.order(reset_now(code)).unwrap_err().contains("no new identity waits"));
     assert!(matches!(bench.ask(asker, reset()), ServerFrame::Reset(ResetState::Pending(_))));
     bench.pushes(device);
     bench.order(Order::SetPassword(name("alice"), format!("hash {:?}", [6; 32]))).unwrap();
@@ -141,7 +176,11 @@ fn the_operator_sets_a_password_and_ends_the_waiting_of_a_reset_either_way() {
     assert_eq!(bench.refused(id, password("alice", 1)).code, ErrorCode::BAD_CREDENTIALS);
     assert!(matches!(bench.ask(id, password("alice", 6)), ServerFrame::AccountIn(_)));
     assert!(matches!(bench.ask(id, reset()), ServerFrame::Reset(ResetState::Pending(_))));
-    bench.order(Order::ResetNow(name("alice"))).unwrap();
+    // Of two who ask for it, the operator lets the right one have the name.
+    let other = ResetCode::of(User::new("alice", 4).list.list());
+    assert!(bench.order(reset_now(other)).unwrap_err().contains("another code"));
+    assert!(bench.record_of(alice.account).is_some());
+    bench.order(reset_now(code)).unwrap();
     assert!(bench.closed.contains(&device), "the old identity's device");
     assert!(bench.record_of(alice.account).is_none());
     // Who asked hears of it at the next try, and signs in.
