@@ -75,6 +75,7 @@ impl Core {
         self.doubted.clear();
         self.lost.clear();
         self.fates_again_ms = None;
+        self.password_again = account::AskAgain::default();
         self.ack_due = false;
         self.drained_due = false;
         self.connection = Connection::Connecting;
