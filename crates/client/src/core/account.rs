@@ -15,6 +15,9 @@ use crate::{
 
 /// The number in `meta` that says when the reset is due of which the user was told; 0 for none.
 const RESET: &str = "reset due";
+/// The numbers in `meta` of when a row last told of a reset that waits, and of one that is done.
+const RESET_ROW: &str = "reset row";
+const RESET_DONE_ROW: &str = "reset done row";
 
 /// A command with the key that stands for the password, which is all that the core and the server ever see of it.
 #[derive(Debug)]
@@ -279,14 +282,14 @@ impl Core {
                          refuse it: sotto recovery refuse-reset, and change the password"
                     );
                     step.warn(text.clone());
-                    self.notice_row(step, &text)?;
+                    self.daily_row(step, RESET_ROW, &text)?;
                 }
             }
             ResetState::Done => {
                 step.tx.set_number(RESET, 0)?;
                 let text = "the account has a new identity: this device does not belong to it any more";
                 step.warn(text);
-                self.notice_row(step, text)?;
+                self.daily_row(step, RESET_DONE_ROW, text)?;
             }
         }
         step.event(Event::Reset(state));

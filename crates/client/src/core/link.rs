@@ -32,6 +32,8 @@ pub(crate) enum Link {
 
 /// The name of the number in `meta` up to which holes in the mailbox have been shown.
 const HOLE: &str = "hole";
+/// The name of the number in `meta` of when a row last told of one.
+const HOLE_ROW: &str = "hole row";
 
 impl Core {
     /// A TLS session stands. Nothing is sent before the server's chain has been verified.
@@ -312,11 +314,12 @@ impl Core {
             return Ok(());
         }
         step.tx.set_number(HOLE, lost_through.0)?;
-        self.notice_row(
-            step,
-            "messages waited on the server for longer than it keeps them, and were removed before this device \
-             fetched them; their senders see them as expired",
-        )
+        let text = "messages waited on the server for longer than it keeps them, and were removed before this device \
+                    fetched them; their senders see them as expired";
+        if !self.daily_row(step, HOLE_ROW, text)? {
+            step.warn(text);
+        }
+        Ok(())
     }
 
     /// Tells the faces that the mailbox is drained, once everything that was in it is shown: first messages wait for the
