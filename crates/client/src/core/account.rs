@@ -171,7 +171,11 @@ impl Core {
     }
 
     /// The server has the new password.
-    pub(super) fn password_set(step: &mut Step<'_, '_>, attempt: Attempt) -> Result<(), CoreError> {
+    pub(super) fn password_set(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        attempt: Attempt,
+    ) -> Result<(), CoreError> {
         if let (Some(change), Some(server)) = (step.tx.password_change()?, step.tx.server()?) {
             step.tx.set_auth_key(&server.server_id, &change.new)?;
         }
@@ -179,9 +183,10 @@ impl Core {
         step.out.push(Output::PasswordSettled { changed: true });
         match attempt {
             Attempt::First(id) => step.out.push(Output::Reply(id, Ok(Reply::Done))),
-            Attempt::Again | Attempt::Check => step.warn(
+            Attempt::Again | Attempt::Check => self.settled(
+                step,
                 "the change of the password that was interrupted is done: only the new one opens this device now",
-            ),
+            )?,
         }
         Ok(())
     }
@@ -211,10 +216,11 @@ impl Core {
                 self.check_password(step, change.new);
                 return Ok(());
             }
-            (Attempt::Check, ErrorCode::BAD_CREDENTIALS) => step.warn(
+            (Attempt::Check, ErrorCode::BAD_CREDENTIALS) => self.settled(
+                step,
                 "the change of the password that was interrupted did not happen, and the password was changed on another \
                  device meanwhile: this device opens with its old one",
-            ),
+            )?,
             (Attempt::Again | Attempt::Check, _) => {
                 self.password_again.later(attempt, step.now_ms, error.retry_after_ms);
                 return Ok(());
@@ -223,6 +229,13 @@ impl Core {
         step.tx.end_password_change(false)?;
         step.out.push(Output::PasswordSettled { changed: false });
         Ok(())
+    }
+
+    /// Says how a change was settled that nobody waited for any more: in the history too, for whoever comes later has to know
+    /// which password opens this device.
+    fn settled(&mut self, step: &mut Step<'_, '_>, text: &str) -> Result<(), CoreError> {
+        step.warn(text);
+        self.notice_row(step, text)
     }
 
     /// The server takes this password: it is the account's, whatever this store knew.

@@ -165,7 +165,7 @@ impl Core {
                 step.out.push(Output::Reply(command, Ok(Reply::Done)));
             }
             (Asked::RefuseReset { command }, ServerFrame::Done) => return Self::reset_refused(step, command),
-            (Asked::SetPassword { attempt }, ServerFrame::Done) => return Self::password_set(step, attempt),
+            (Asked::SetPassword { attempt }, ServerFrame::Done) => return self.password_set(step, attempt),
             (asked, ServerFrame::Error(error)) => return self.refused(step, asked, &error),
             // Done to what needs no more; or an answer that does not fit, which answers nothing but ends the wait.
             (asked, _) => {

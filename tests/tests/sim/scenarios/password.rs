@@ -67,6 +67,8 @@ fn a_change_whose_answer_was_lost_is_settled_by_the_next_connection() {
         world.connect(alice);
         world.pass(120_000);
         assert_eq!(settled(&mut world, alice), (Some(true), false, Some(WrapId([1; 8]))), "{happened}");
+        let told = |line: &String| line.contains("only the new one opens this device");
+        assert!(world.screen(alice).iter().any(told), "whoever comes later can read it");
         // The new one is right on the server in either case.
         let other = world.waiting_device_with(world.devices[alice].account, NEW);
         let approve = WithKey::Approve { code: other.code, key: NEW };
@@ -101,6 +103,8 @@ fn a_change_that_the_server_could_not_store_is_asked_for_again_while_the_connect
         assert!(!world.devices[alice].asked.contains(&"Hello"), "{:?}", world.devices[alice].asked);
         let wrap = happened.then_some(WrapId([1; 8]));
         assert_eq!(settled(&mut world, alice), (Some(happened), false, wrap));
+        let told = if happened { "only the new one opens" } else { "opens with its old one" };
+        assert!(world.screen(alice).iter().any(|line| line.contains(told)));
         let asked = world.devices[alice].asked.iter().filter(|asked| **asked == "SetPassword").count();
         assert!((3..=8).contains(&asked), "{asked}");
     }
