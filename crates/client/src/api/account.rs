@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use sotto_proto::DeviceId;
 use zeroize::Zeroizing;
 
-/// A password on its way to the program that owns the profile. It is wiped and never printed; it can travel because the
-/// local socket is for the same user only.
+/// A password on its way to the program that owns the profile. It is wiped when it is dropped, and never printed; the buffers
+/// in which it is read and written on that way are not all wiped. It can travel because the local socket is for the same user
+/// only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Password(#[serde(with = "text")] Zeroizing<String>);

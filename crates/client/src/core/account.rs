@@ -15,6 +15,9 @@ use crate::{
 
 /// The number in `meta` that says when the reset is due of which the user was told; 0 for none.
 const RESET: &str = "reset due";
+/// The numbers in `meta` of when a row last told of a reset that waits, and of one that is done.
+const RESET_ROW: &str = "reset row";
+const RESET_DONE_ROW: &str = "reset done row";
 
 /// A command with the key that stands for the password, which is all that the core and the server ever see of it.
 #[derive(Debug)]
@@ -58,6 +61,28 @@ pub(crate) enum Attempt {
     Again,
     /// Whether the new password is the right one.
     Check,
+}
+
+/// When the server is asked again about a change that it could not settle. It belongs to a connection: the next one asks at
+/// once.
+#[derive(Debug, Default)]
+pub(crate) struct AskAgain {
+    /// When, and what. A check goes on as a check: asking with the old password once more would be one more wrong try,
+    /// and the server slows those down.
+    next: Option<(u64, Attempt)>,
+    wait_ms: u64,
+}
+
+/// The first such wait, milliseconds; each next one is twice as long.
+const AGAIN_MS: u64 = 5_000;
+/// The longest: a server whose store is broken is not asked much, one that is mended settles it soon.
+const AGAIN_MOST_MS: u64 = 600_000;
+
+impl AskAgain {
+    fn later(&mut self, attempt: Attempt, now_ms: u64, at_least_ms: Option<u64>) {
+        self.wait_ms = self.wait_ms.saturating_mul(2).clamp(AGAIN_MS, AGAIN_MOST_MS);
+        self.next = Some((now_ms.saturating_add(self.wait_ms.max(at_least_ms.unwrap_or(0))), attempt));
+    }
 }
 
 impl Core {
@@ -113,7 +138,31 @@ impl Core {
         self.send(step, Asked::SetPassword { attempt }, frame);
     }
 
-    /// A change that an earlier connection did not settle is settled on this one.
+    /// Whether the new password is the account's already.
+    fn check_password(&mut self, step: &mut Step<'_, '_>, new: AuthKey) {
+        self.set_password(step, Attempt::Check, new.clone(), new);
+    }
+
+    /// Asks again about a change that the server could not settle, when it is time to. Answers when that is.
+    pub(super) fn ask_again_for_password(
+        &mut self,
+        step: &mut Step<'_, '_>,
+    ) -> Result<Option<u64>, CoreError> {
+        let Some((again_ms, attempt)) = self.password_again.next.filter(|_| self.up()) else {
+            return Ok(None);
+        };
+        if again_ms > step.now_ms {
+            return Ok(Some(again_ms));
+        }
+        self.password_again.next = None;
+        match (attempt, step.tx.password_change()?) {
+            (Attempt::Check, Some(change)) => self.check_password(step, change.new),
+            _ => self.resume_password_change(step)?,
+        }
+        Ok(None)
+    }
+
+    /// A change that was not settled is settled now, if it can be.
     pub(super) fn resume_password_change(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
         if let Some(change) = step.tx.password_change()? {
             self.set_password(step, Attempt::Again, change.old, change.new);
@@ -122,7 +171,11 @@ impl Core {
     }
 
     /// The server has the new password.
-    pub(super) fn password_set(step: &mut Step<'_, '_>, attempt: Attempt) -> Result<(), CoreError> {
+    pub(super) fn password_set(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        attempt: Attempt,
+    ) -> Result<(), CoreError> {
         if let (Some(change), Some(server)) = (step.tx.password_change()?, step.tx.server()?) {
             step.tx.set_auth_key(&server.server_id, &change.new)?;
         }
@@ -130,9 +183,10 @@ impl Core {
         step.out.push(Output::PasswordSettled { changed: true });
         match attempt {
             Attempt::First(id) => step.out.push(Output::Reply(id, Ok(Reply::Done))),
-            Attempt::Again | Attempt::Check => step.warn(
+            Attempt::Again | Attempt::Check => self.settled(
+                step,
                 "the change of the password that was interrupted is done: only the new one opens this device now",
-            ),
+            )?,
         }
         Ok(())
     }
@@ -149,6 +203,7 @@ impl Core {
         match (attempt, error.code) {
             (Attempt::First(id), ErrorCode::STORE) => {
                 step.out.push(Output::Reply(id, Err(unsettled().cause(&error.message))));
+                self.password_again.later(Attempt::Again, step.now_ms, error.retry_after_ms);
                 return Ok(());
             }
             (Attempt::First(id), code) => {
@@ -158,19 +213,29 @@ impl Core {
             }
             (Attempt::Again, ErrorCode::BAD_CREDENTIALS) => {
                 // Perhaps because it was changed before the answer was lost.
-                self.set_password(step, Attempt::Check, change.new.clone(), change.new);
+                self.check_password(step, change.new);
                 return Ok(());
             }
-            (Attempt::Check, ErrorCode::BAD_CREDENTIALS) => step.warn(
+            (Attempt::Check, ErrorCode::BAD_CREDENTIALS) => self.settled(
+                step,
                 "the change of the password that was interrupted did not happen, and the password was changed on another \
                  device meanwhile: this device opens with its old one",
-            ),
-            // The next connection tries again.
-            (Attempt::Again | Attempt::Check, _) => return Ok(()),
+            )?,
+            (Attempt::Again | Attempt::Check, _) => {
+                self.password_again.later(attempt, step.now_ms, error.retry_after_ms);
+                return Ok(());
+            }
         }
         step.tx.end_password_change(false)?;
         step.out.push(Output::PasswordSettled { changed: false });
         Ok(())
+    }
+
+    /// Says how a change was settled that nobody waited for any more: in the history too, for whoever comes later has to know
+    /// which password opens this device.
+    fn settled(&mut self, step: &mut Step<'_, '_>, text: &str) -> Result<(), CoreError> {
+        step.warn(text);
+        self.notice_row(step, text)
     }
 
     /// The server takes this password: it is the account's, whatever this store knew.
@@ -230,14 +295,14 @@ impl Core {
                          refuse it: sotto recovery refuse-reset, and change the password"
                     );
                     step.warn(text.clone());
-                    self.notice_row(step, &text)?;
+                    self.daily_row(step, RESET_ROW, &text)?;
                 }
             }
             ResetState::Done => {
                 step.tx.set_number(RESET, 0)?;
                 let text = "the account has a new identity: this device does not belong to it any more";
                 step.warn(text);
-                self.notice_row(step, text)?;
+                self.daily_row(step, RESET_DONE_ROW, text)?;
             }
         }
         step.event(Event::Reset(state));
@@ -259,7 +324,7 @@ impl Core {
 /// What is said of a change whose answer did not come.
 pub(super) fn unsettled() -> ClientError {
     ClientError::new(ErrorKind::Unreachable, "the server did not say whether it changed the password")
-        .hint("the next connection settles it; until then both passwords open this device")
+        .hint("this program keeps asking; until it is settled both passwords open this device")
 }
 
 /// Whether two keys are the same, in constant time.

@@ -286,8 +286,16 @@ impl Core {
         let now_s = self.sound_ms(step.now_ms) / 1000;
         let mut number = DeviceList::next_number(list.number, now_s);
         let signed = step.tx.number(SIGNED)?;
-        if number <= signed && signed < now_s.saturating_add(MAX_AHEAD_S / 2) {
+        if number <= signed {
             // An earlier one of this number may be on its way.
+            let ahead_s = signed.saturating_sub(now_s);
+            if ahead_s >= MAX_AHEAD_S / 2 {
+                let text = "an earlier change of the devices was signed by a clock that ran far ahead, and may be on its way";
+                let hours = (ahead_s - MAX_AHEAD_S / 2) / 3600 + 1;
+                return Ok(Next::Never(error(ErrorKind::Invalid, text).hint(format!(
+                    "check the clock of this machine; if it is right, try again in {hours} h, or on another device"
+                ))));
+            }
             number = signed.saturating_add(1);
         }
         let next = DeviceList { number, previous: base.hash(), devices, revocations, ..list.clone() };

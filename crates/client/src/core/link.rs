@@ -32,6 +32,8 @@ pub(crate) enum Link {
 
 /// The name of the number in `meta` up to which holes in the mailbox have been shown.
 const HOLE: &str = "hole";
+/// The name of the number in `meta` of when a row last told of one.
+const HOLE_ROW: &str = "hole row";
 
 impl Core {
     /// A TLS session stands. Nothing is sent before the server's chain has been verified.
@@ -75,6 +77,7 @@ impl Core {
         self.doubted.clear();
         self.lost.clear();
         self.fates_again_ms = None;
+        self.password_again = account::AskAgain::default();
         self.ack_due = false;
         self.drained_due = false;
         self.connection = Connection::Connecting;
@@ -162,7 +165,7 @@ impl Core {
                 step.out.push(Output::Reply(command, Ok(Reply::Done)));
             }
             (Asked::RefuseReset { command }, ServerFrame::Done) => return Self::reset_refused(step, command),
-            (Asked::SetPassword { attempt }, ServerFrame::Done) => return Self::password_set(step, attempt),
+            (Asked::SetPassword { attempt }, ServerFrame::Done) => return self.password_set(step, attempt),
             (asked, ServerFrame::Error(error)) => return self.refused(step, asked, &error),
             // Done to what needs no more; or an answer that does not fit, which answers nothing but ends the wait.
             (asked, _) => {
@@ -311,11 +314,12 @@ impl Core {
             return Ok(());
         }
         step.tx.set_number(HOLE, lost_through.0)?;
-        self.notice_row(
-            step,
-            "messages waited on the server for longer than it keeps them, and were removed before this device \
-             fetched them; their senders see them as expired",
-        )
+        let text = "messages waited on the server for longer than it keeps them, and were removed before this device \
+                    fetched them; their senders see them as expired";
+        if !self.daily_row(step, HOLE_ROW, text)? {
+            step.warn(text);
+        }
+        Ok(())
     }
 
     /// Tells the faces that the mailbox is drained, once everything that was in it is shown: first messages wait for the

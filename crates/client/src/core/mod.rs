@@ -131,6 +131,7 @@ pub struct Core {
     missing: BTreeMap<AccountId, u64>,
     /// Devices of which the user was told, on this run, that the served list lacks them.
     warned: BTreeSet<ClaimedIdentity>,
+    password_again: account::AskAgain,
     /// When the user was told that the auth key leaves by itself; 0 once this device was let in since.
     auth_key_left_ms: u64,
     /// Invitations and live chats of this connection.
@@ -212,6 +213,7 @@ impl Core {
             doubted: BTreeSet::new(),
             missing: BTreeMap::new(),
             warned: BTreeSet::new(),
+            password_again: account::AskAgain::default(),
             auth_key_left_ms: 0,
             chats: Chats::default(),
             blocking: BTreeSet::new(),
@@ -264,9 +266,10 @@ impl Core {
         self.upkeep(step)?;
         let wake_ms = self.pump(step)?;
         let blocks_ms = self.tell_blocks(step)?;
+        let password_ms = self.ask_again_for_password(step)?;
         self.tell_drained(step);
         self.sessions.save(step.tx)?;
-        if let Some(wake_ms) = wake_ms.into_iter().chain(blocks_ms).min() {
+        if let Some(wake_ms) = wake_ms.into_iter().chain(blocks_ms).chain(password_ms).min() {
             step.out.push(Output::WakeAt(wake_ms));
         }
         Ok(())

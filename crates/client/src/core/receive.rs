@@ -405,6 +405,24 @@ impl Core {
         self.failed_row(step, own, own, false, failed, text, now_ms)
     }
 
+    /// Such a row about what the server says and can repeat: at most one a day under a name in `meta`, so that no server fills
+    /// the disk with them. Answers whether there is one now.
+    pub(super) fn daily_row(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        name: &str,
+        text: &str,
+    ) -> Result<bool, CoreError> {
+        let last_ms = step.tx.number(name)?;
+        // A last one from the future is from a clock that was set back.
+        if last_ms <= step.now_ms && step.now_ms < last_ms.saturating_add(DAY_MS) {
+            return Ok(false);
+        }
+        step.tx.set_number(name, step.now_ms)?;
+        self.notice_row(step, text)?;
+        Ok(true)
+    }
+
     /// Whether messages to a contact may leave.
     pub(super) fn may_send(contact: &ContactRecord) -> bool {
         contact.state != PinState::Changed && contact.wanted <= contact.list.list().number

@@ -120,11 +120,17 @@ impl Server {
             };
             let (answers, answers_out) = mpsc::channel(OPEN_REQUESTS);
             let hung_up = CancellationToken::new();
-            let speak = speak(writing, answers_out, events, state, hung_up.clone());
+            // A face that takes nothing any more is gone, whether it has hung up or not: so is the person in front of it.
+            let deaf = CancellationToken::new();
+            let speak = async {
+                speak(writing, answers_out, events, state, hung_up.clone()).await;
+                deaf.cancel();
+            };
             let listen = async {
                 tokio::select! {
                     () = listen(reading, requests, answers) => {}
                     () = give_up.cancelled() => {}
+                    () = deaf.cancelled() => {}
                 }
                 hung_up.cancel();
             };
@@ -254,5 +260,42 @@ async fn deliver(to: &mut OwnedWriteHalf, message: ToFace) -> bool {
             say(to, &ToFace::Answer(number, Err(error))).await
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::Shutdown;
+
+    use super::*;
+    use crate::api::Event;
+
+    #[tokio::test]
+    async fn a_face_that_reads_no_more_is_no_person_any_more() {
+        let (requests, _requests) = mpsc::channel(1);
+        let (events, _) = broadcast::channel(4);
+        let (state, watched) = watch::channel(State::new());
+        let (people, mut counted) = watch::channel(0);
+        let stop = CancellationToken::new();
+        let dir = PathBuf::new();
+        let server = Server { dir, requests, events: events.downgrade(), state: watched, people, stop };
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let face = tokio::spawn(server.face(ours, false, CancellationToken::new()));
+        let (mut reading, mut writing) = theirs.into_split();
+        let hello = ToOwner::Hello { version: VERSION, offline: true, interactive: true };
+        local::send(&mut writing, &hello, MAX_REQUEST).await.unwrap();
+        assert!(matches!(local::receive(&mut reading, MAX_ANSWER).await, Ok(Some(ToFace::Hello(_)))));
+        assert_eq!(*counted.borrow_and_update(), 1);
+
+        // It does not hang up: it could still ask.
+        let deaf = reading.reunite(writing).unwrap().into_std().unwrap();
+        deaf.shutdown(Shutdown::Read).unwrap();
+        events.send(Notice::Event(Event::Warning("nobody hears this".to_owned()))).unwrap();
+        timeout(Duration::from_secs(60), counted.changed()).await.unwrap().unwrap();
+        assert_eq!(*counted.borrow(), 0);
+        face.await.unwrap();
+        drop((deaf, state));
     }
 }

@@ -190,10 +190,14 @@ fn damaged(error: &WireError) -> ClientError {
 
 fn vault_error(error: VaultError) -> ClientError {
     match error {
-        VaultError::WrongPassword => {
-            ClientError::new(ErrorKind::LocalStore, "the password does not open this profile")
-                .hint("use the password that was given when this machine was registered or signed in")
-        }
+        VaultError::WrongPassword => ClientError::new(
+            ErrorKind::LocalStore,
+            "the password does not open this profile",
+        )
+        .hint(
+            "use the password that was given when this machine was registered or signed in; or, where it was \
+                     changed on this machine, the new one; if that change was interrupted, try both",
+        ),
         VaultError::Damaged(error) => damaged(&error),
         VaultError::Passphrase(error) => {
             ClientError::new(ErrorKind::Invalid, "the password cannot be worked on").cause(error)
@@ -226,6 +230,7 @@ mod tests {
                 assert_eq!(vault.open(password).ok().unwrap().expose(), key.expose(), "{password}");
             }
             assert!(wrong(&vault, "other").contains("password"));
+            assert!(vault.open("other").err().unwrap().hint.unwrap().contains("changed"));
             Vault::keep(dir, keep).unwrap();
             let vault = Vault::read(dir).unwrap();
             assert_eq!(vault.open(right).ok().unwrap().expose(), key.expose());

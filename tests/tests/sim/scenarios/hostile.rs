@@ -1,7 +1,10 @@
 //! Envelopes that somebody damaged, replayed or forged.
 
 use sotto_client::api::{Command, Fate, Reply};
-use sotto_proto::frame::ServerFrame;
+use sotto_proto::{
+    QueueNumber,
+    frame::{ResetState, ServerFrame},
+};
 
 use crate::world::World;
 
@@ -121,4 +124,41 @@ fn a_replayed_envelope_appears_once() {
         ["alice: one", "alice: two"],
         "what the server put in the place of three was two"
     );
+}
+
+#[test]
+fn what_a_server_repeats_without_end_makes_one_row_a_day() {
+    let mut world = World::new(26);
+    let alice = world.person("alice");
+    let count =
+        |world: &mut World, text: &str| world.screen(alice).iter().filter(|line| line.contains(text)).count();
+    let mut number = 0;
+    world.tamper = Some(Box::new(move |_, frame| {
+        Some(match frame {
+            ServerFrame::Drained(mut drained) => {
+                number += 1;
+                match number % 3 {
+                    0 => ServerFrame::Reset(ResetState::Pending(1_790_000_000_000 + number)),
+                    1 => ServerFrame::Reset(ResetState::Done),
+                    _ => {
+                        drained.lost_through = QueueNumber(1_000_000 + number);
+                        ServerFrame::Drained(drained)
+                    }
+                }
+            }
+            frame => frame,
+        })
+    }));
+    for days in 1..=2 {
+        for _ in 0..12 {
+            world.connect(alice);
+            world.pass(1_000);
+        }
+        assert_eq!(count(&mut world, "has asked for a new identity"), days);
+        assert_eq!(count(&mut world, "the account has a new identity"), days);
+        assert_eq!(count(&mut world, "messages waited on the server"), days);
+        world.pass(24 * 3_600_000);
+    }
+    assert_eq!(world.warnings(alice).matches("has asked for a new identity").count(), 8, "each is said");
+    assert_eq!(world.warnings(alice).matches("messages waited on the server").count(), 8 - 2);
 }

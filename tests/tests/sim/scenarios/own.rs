@@ -220,3 +220,21 @@ fn a_change_that_was_overtaken_is_made_again_on_the_newest_list_but_not_without_
     numbers.dedup();
     assert_eq!(numbers.len(), lists.len());
 }
+
+#[test]
+fn no_second_list_is_signed_under_a_number_that_ran_ahead() {
+    let mut world = World::new(64);
+    let alice = world.person("alice");
+    let account = world.devices[alice].account;
+    let stranger = world.waiting_device(account);
+    let ahead = world.now_ms / 1000 + 13 * 3600;
+    let store = &mut world.devices[alice].store;
+    store.transaction(|tx| tx.set_number("signed list", ahead)).unwrap();
+    let error = approve(&mut world, alice, stranger.code).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error:?}");
+    assert!(error.hint.unwrap().contains("in 2 h"));
+    assert!(world.lists_sent.is_empty());
+    world.pass(2 * 3_600_000);
+    assert!(approve(&mut world, alice, stranger.code).is_ok());
+    assert_eq!(world.lists_sent[0].list().number, ahead + 1);
+}

@@ -5,7 +5,7 @@ use sotto_client::{
     core::WithKey,
     store::WrapId,
 };
-use sotto_proto::frame::{AuthKey, ServerFrame};
+use sotto_proto::frame::{AuthKey, ErrorCode, ErrorReply, ServerFrame};
 
 use crate::world::{PASSWORD, World};
 
@@ -67,10 +67,46 @@ fn a_change_whose_answer_was_lost_is_settled_by_the_next_connection() {
         world.connect(alice);
         world.pass(120_000);
         assert_eq!(settled(&mut world, alice), (Some(true), false, Some(WrapId([1; 8]))), "{happened}");
+        let told = |line: &String| line.contains("only the new one opens this device");
+        assert!(world.screen(alice).iter().any(told), "whoever comes later can read it");
         // The new one is right on the server in either case.
         let other = world.waiting_device_with(world.devices[alice].account, NEW);
         let approve = WithKey::Approve { code: other.code, key: NEW };
         assert!(world.with_key(alice, approve).is_ok());
+    }
+}
+
+#[test]
+fn a_change_that_the_server_could_not_store_is_asked_for_again_while_the_connection_stands() {
+    for (seed, happened) in [(74, true), (75, false)] {
+        let mut world = World::new(seed);
+        let alice = world.person("alice");
+        world.pass(2_000);
+        world.devices[alice].asked.clear();
+        let mut failures = 3;
+        world.tamper = Some(Box::new(move |index, frame| {
+            let settles = frame == ServerFrame::Done || matches!(frame, ServerFrame::Error(_));
+            Some(if index == alice && settles && failures > 0 {
+                failures -= 1;
+                let (code, message) = (ErrorCode::STORE, "the disk is slow".to_owned());
+                ServerFrame::Error(ErrorReply { code, message, retry_after_ms: None })
+            } else {
+                frame
+            })
+        }));
+        // Whether the server has the new one or not: its answer says that it does not know.
+        let (old, new) = if happened { (PASSWORD, NEW) } else { (NEW, AuthKey([9; 32])) };
+        let error = world.with_key(alice, change(old, new)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreachable);
+        assert!(settled(&mut world, alice).1, "it is open");
+        world.pass(10 * 60_000);
+        assert!(!world.devices[alice].asked.contains(&"Hello"), "{:?}", world.devices[alice].asked);
+        let wrap = happened.then_some(WrapId([1; 8]));
+        assert_eq!(settled(&mut world, alice), (Some(happened), false, wrap));
+        let told = if happened { "only the new one opens" } else { "opens with its old one" };
+        assert!(world.screen(alice).iter().any(|line| line.contains(told)));
+        let asked = world.devices[alice].asked.iter().filter(|asked| **asked == "SetPassword").count();
+        assert!((3..=8).contains(&asked), "{asked}");
     }
 }
 
