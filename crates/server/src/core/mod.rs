@@ -277,6 +277,7 @@ impl Core {
             (Step::Invite { ticket, registering }, StoreReply::Invite(invite)) => {
                 self.invite_found(now_ms, ticket, *registering, invite);
             }
+            (Step::Ended { ticket }, StoreReply::Ended(why)) => self.no_account(now_ms, ticket, why),
             (Step::Edit(editing), StoreReply::Replaced(outcome)) => {
                 self.edit_stored(now_ms, *editing, outcome);
             }

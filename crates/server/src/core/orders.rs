@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use sotto_proto::{
     AccountId, Username,
-    frame::{ErrorCode, ErrorReply, PUSH, ServerFrame},
+    frame::{ErrorReply, PUSH, ServerFrame},
 };
-use sotto_store::{AccountRecord, StoreError};
+use sotto_store::{AccountRecord, Ending, StoreError};
 
 use super::{
     ConnectionId, Core, Event, Output, Question, Refused, SendClass, StoreCall,
     edit::{Edit, Editor},
-    known::Known,
+    known::{AccountRef, Known},
+    register::ended,
     reset::Asker,
     step::Step,
 };
@@ -73,7 +74,7 @@ impl Core {
             Order::SetPassword(_, hash) => self.edit(now_ms, editor, known, Edit::Password(hash)),
             Order::ResetNow(_) => self.reset_now(question, known),
             Order::Delete(_) => {
-                let call = StoreCall::RemoveAccount(known.record.account);
+                let call = StoreCall::RemoveAccount(known.record.account, now_ms);
                 self.call(Step::Remove { question, known }, call);
             }
         }
@@ -81,8 +82,7 @@ impl Core {
 
     pub(super) fn removed(&mut self, question: Question, known: &Known, was: bool) {
         let name = known.record.username.clone();
-        let message = "the operator of this server removed the account";
-        self.forget_account(&known.record.account, (ErrorCode::UNKNOWN_USER, message.into()));
+        self.forget_account(&known.record.account, ended(Ending::Removed));
         if was {
             self.log(Event::Operator { name, action: "removed" });
             self.ordered(question, Ok(()));
@@ -133,6 +133,9 @@ impl Core {
 
     /// The account is gone from the store: nothing of it stays here.
     pub(super) fn forget_account(&mut self, account: &AccountId, reason: Refused) {
+        if let Some(known) = self.known.find(&AccountRef::Id(*account)) {
+            self.waiting.forget(&known.record.devices);
+        }
         self.known.forget(account);
         for connection in self.connections.values_mut() {
             for queued in &mut connection.queue {

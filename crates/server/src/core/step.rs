@@ -58,6 +58,8 @@ pub(super) enum Step {
     Invite { ticket: Ticket, registering: Box<Registering> },
     /// A registration.
     Register { ticket: Ticket, name: Username },
+    /// A device of an account that is not here signs in: whether the account has ended.
+    Ended { ticket: Ticket },
     /// A change of one account's record.
     Edit(Box<Editing>),
     /// An account that was signed in on a day, and is not known here.
@@ -114,6 +116,7 @@ impl Step {
         match self {
             Self::Register { ticket, .. }
             | Self::Invite { ticket, .. }
+            | Self::Ended { ticket }
             | Self::Reset { asker: Asker::Client(ticket, _), .. }
             | Self::SignInMailbox { ticket, .. }
             | Self::SignInPrekeys { ticket, .. }

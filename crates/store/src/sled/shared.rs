@@ -22,11 +22,11 @@ use super::{
     prekeys,
     record::{AccountRow, decode_invite},
     row::{
-        DeviceRow, EnvelopeRow, FateRow, MailboxRow, SubmissionRow, decode_owner, directory, envelope_place,
-        id_of_key, queue,
+        DeviceRow, EnvelopeRow, FateRow, MailboxRow, SubmissionRow, decode_ended, decode_owner, directory,
+        envelope_place, id_of_key, queue,
     },
 };
-use crate::{AccountRecord, Delivery, Invite, InviteHash, StoreError, SubmissionKey, Usage};
+use crate::{AccountRecord, Delivery, Ending, Invite, InviteHash, StoreError, SubmissionKey, Usage};
 
 /// How often a reader looks again when a file went away under it; each time the row must have changed.
 const ATTEMPTS: usize = 4;
@@ -130,6 +130,12 @@ impl Shared {
             Some(row) => self.account(decode_owner(&row)?.0),
             None => Ok(None),
         }
+    }
+
+    pub(crate) fn ended(&self, account: &AccountId, now_ms: u64) -> Result<Option<Ending>, StoreError> {
+        let row = self.directory(&directory::ended(account))?;
+        let ended = row.map(|row| decode_ended(&row)).transpose()?;
+        Ok(ended.and_then(|ended| ended.remembered(now_ms)))
     }
 
     pub(crate) fn names(
