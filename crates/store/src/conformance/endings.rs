@@ -1,5 +1,7 @@
 //! Accounts that end: removed, or replaced by a new identity under their name.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use sotto_proto::{
     AccountId, QueueNumber,
     frame::{FateState, Outcome},
@@ -22,6 +24,7 @@ pub(super) fn all<E: Engine>() {
     a_reset_is_refused_where_it_must_be::<E>();
     of_a_reset_and_another_change_one_wins::<E>();
     an_account_that_ended_does_not_come_back::<E>();
+    a_name_is_found_at_every_moment_of_a_reset::<E>();
 }
 
 fn what_belongs_to_living_with_an_account_is_kept<E: Engine>() {
@@ -230,4 +233,30 @@ fn of_a_reset_and_another_change_one_wins<E: Engine>() {
         let found = store.account_by_name(&old.name).wait().unwrap().unwrap();
         assert_eq!(found.account, holder);
     });
+}
+
+fn a_name_is_found_at_every_moment_of_a_reset<E: Engine>() {
+    let engine = E::create(StoreConfig::default());
+    let first = Person::new("alice", 1);
+    let mut record = first.register(engine.store());
+    let (store, done, name) = (engine.store(), AtomicBool::new(false), &first.name);
+    let (missed, done) = (&AtomicU64::new(0), &done);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let found = store.account_by_name(name).wait();
+                    missed.fetch_add(u64::from(!matches!(found, Ok(Some(_)))), Ordering::Relaxed);
+                }
+            });
+        }
+        for seed in 2..=200 {
+            let next = Person::new("alice", seed);
+            let reset = store.reset_account(&record, next.list(1, &[next.device]), 5).wait();
+            assert_eq!(reset, Ok(ReplaceOutcome::Replaced(1)));
+            record = store.account(next.account).wait().unwrap().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(missed.load(Ordering::Relaxed), 0);
 }

@@ -126,10 +126,21 @@ impl Shared {
     }
 
     pub(crate) fn account_by_name(&self, name: &Username) -> Result<Option<AccountRecord>, StoreError> {
-        match self.directory(&directory::name(name))? {
-            Some(row) => self.account(decode_owner(&row)?.0),
-            None => Ok(None),
+        let mut seen = None;
+        for _ in 0..ATTEMPTS {
+            let Some(row) = self.directory(&directory::name(name))? else { return Ok(None) };
+            // The two rows are two looks: between them the name may have come to another account.
+            let found = self.account(decode_owner(&row)?.0)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            if seen.as_ref() == Some(&row) {
+                return Err(StoreError::Damaged("a name without its account".to_owned()));
+            }
+            seen = Some(row);
         }
+        // So often did it change hands while it was looked up.
+        Err(StoreError::Busy)
     }
 
     pub(crate) fn ended(&self, account: &AccountId, now_ms: u64) -> Result<Option<Ending>, StoreError> {
