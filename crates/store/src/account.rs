@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sotto_proto::{AccountId, AccountKey, DeviceId, SignedDeviceList, Username, limits::DAY_MS};
 
-use crate::invite::InviteHash;
+use crate::{ended::Ending, invite::InviteHash};
 
 /// What registration stores.
 #[derive(Debug, Clone)]
@@ -141,6 +141,8 @@ pub enum CreateOutcome {
     Collision,
     /// The invite is used up, revoked, out of date, or never was one.
     NotInvited,
+    /// There was an account with this id, and it is no more.
+    Ended(Ending),
 }
 
 /// What came of a replacement, or of a reset.

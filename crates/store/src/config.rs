@@ -2,6 +2,8 @@
 
 use sotto_proto::limits::{MAILBOX_BYTES, MAILBOX_ENVELOPES, MAILBOX_FLOOR_PLACES, RETENTION_MS};
 
+use crate::ended::ENDED_ACCOUNTS;
+
 /// Room that is left on the disk for acks, expiry and compaction, which need to write before they can free, and for
 /// everything else that the machine does: 256 MiB.
 pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
@@ -27,6 +29,8 @@ pub struct StoreConfig {
     pub cache_bytes: u64,
     /// A folder above this, in bytes, is compacted when it is opened, if it is more than four times its live bytes.
     pub compact_floor_bytes: u64,
+    /// How many ended accounts are remembered.
+    pub ended_accounts: usize,
 }
 
 impl Default for StoreConfig {
@@ -39,6 +43,7 @@ impl Default for StoreConfig {
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             cache_bytes: CACHE_BYTES,
             compact_floor_bytes: COMPACT_FLOOR_BYTES,
+            ended_accounts: ENDED_ACCOUNTS,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod config;
 #[doc(hidden)]
 pub mod conformance;
 pub mod dump;
+pub mod ended;
 pub mod error;
 pub mod invite;
 pub mod mailbox;
@@ -17,6 +18,7 @@ mod store;
 
 pub use account::{AccountRecord, CreateOutcome, Day, NewAccount, ReplaceOutcome, WaitingReset};
 pub use config::StoreConfig;
+pub use ended::Ending;
 pub use error::StoreError;
 pub use invite::{Invite, InviteHash};
 pub use mailbox::{AckOutcome, Appended, Delivery, NewEnvelope, Submission, SubmissionKey, Usage};

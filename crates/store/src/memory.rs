@@ -14,8 +14,9 @@ use sotto_proto::{
 };
 
 use crate::{
-    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, Invite, InviteHash, NewAccount, Pending,
-    ReplaceOutcome, Store, StoreConfig, StoreError, Submission, SubmissionKey, Usage,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, Ending, Invite, InviteHash, NewAccount,
+    Pending, ReplaceOutcome, Store, StoreConfig, StoreError, Submission, SubmissionKey, Usage,
+    ended::{Ended, outdated},
     invite::MAX_INVITES,
     quota::{Admission, Load},
 };
@@ -41,6 +42,7 @@ struct State {
     accounts: BTreeMap<AccountId, AccountRecord>,
     devices: BTreeMap<DeviceId, Device>,
     invites: BTreeMap<InviteHash, Invite>,
+    ended: BTreeMap<AccountId, Ended>,
     submissions: BTreeMap<SubmissionKey, Submitted>,
     fates: BTreeMap<FateTag, Fate>,
 }
@@ -216,6 +218,9 @@ impl State {
 
     fn create(&mut self, new: &NewAccount) -> CreateOutcome {
         let list = new.list.list();
+        if let Some(why) = self.ended(&list.account, new.now_ms) {
+            return CreateOutcome::Ended(why);
+        }
         if let Some((name, account)) = self.names.get(&list.username.skeleton()) {
             if *name != list.username {
                 return CreateOutcome::LooksLike(name.clone());
@@ -260,8 +265,23 @@ impl State {
         true
     }
 
+    /// How an account ended, if that is remembered.
+    fn ended(&self, account: &AccountId, now_ms: u64) -> Option<Ending> {
+        self.ended.get(account).and_then(|ended| ended.remembered(now_ms))
+    }
+
+    /// Remembers the end of an account, and nothing that need not be remembered any more.
+    fn end(&mut self, account: AccountId, ended: Ended, now_ms: u64, limit: usize) {
+        self.ended.remove(&account);
+        for old in outdated(self.ended.iter().map(|(account, ended)| (*account, *ended)), now_ms, limit) {
+            self.ended.remove(&old);
+        }
+        self.ended.insert(account, ended);
+    }
+
     fn reset(
         &mut self,
+        config: &StoreConfig,
         (account, revision): (AccountId, u64),
         list: &SignedDeviceList,
         now_ms: u64,
@@ -275,12 +295,14 @@ impl State {
         }
         let next = current.reset_to(list, now_ms);
         let in_use = next.devices.iter().any(|device| self.devices.contains_key(device))
-            || self.accounts.contains_key(&next.account);
+            || self.accounts.contains_key(&next.account)
+            || self.ended(&next.account, now_ms).is_some();
         if in_use || next.username != current.username {
             return Ok(ReplaceOutcome::Collision);
         }
         let revision = next.revision;
         self.remove(account);
+        self.end(account, Ended::new(Ending::Replaced, now_ms), now_ms, config.ended_accounts);
         self.add(next);
         Ok(ReplaceOutcome::Replaced(revision))
     }
@@ -473,11 +495,22 @@ impl Store for MemoryStore {
         list: SignedDeviceList,
         now_ms: u64,
     ) -> Pending<ReplaceOutcome> {
-        self.with(|state| state.reset((expected.account, expected.revision), &list, now_ms))
+        self.with(|state| state.reset(&self.config, (expected.account, expected.revision), &list, now_ms))
     }
 
-    fn remove_account(&self, account: AccountId) -> Pending<bool> {
-        self.with(|state| Ok(state.remove(account)))
+    fn remove_account(&self, account: AccountId, now_ms: u64) -> Pending<bool> {
+        self.with(|state| {
+            let was = state.remove(account);
+            if was {
+                let ended = Ended::new(Ending::Removed, now_ms);
+                state.end(account, ended, now_ms, self.config.ended_accounts);
+            }
+            Ok(was)
+        })
+    }
+
+    fn ended(&self, account: AccountId, now_ms: u64) -> Pending<Option<Ending>> {
+        self.with(|state| Ok(state.ended(&account, now_ms)))
     }
 
     fn create_invite(&self, invite: Invite) -> Pending<bool> {

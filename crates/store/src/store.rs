@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     account::{AccountRecord, CreateOutcome, NewAccount, ReplaceOutcome},
+    ended::Ending,
     error::StoreError,
     invite::{Invite, InviteHash},
     mailbox::{AckOutcome, Appended, Delivery, Submission, SubmissionKey, Usage},
@@ -73,7 +74,8 @@ impl<T> Future for Pending<T> {
 /// fails: the daemon stops writing and says so. Reads never wait behind changes.
 pub trait Store: Send + Sync + 'static {
     /// Makes an account, its name and its first device's mailbox. Of two that race for one skeleton exactly one gets
-    /// it. The same request again (same id, account key and device list) is answered as the first time. An invite
+    /// it. The same request again (same id, account key and device list) is answered as the first time. The id of an
+    /// account that has ended makes none as long as that is remembered. An invite
     /// that it names loses one use in the same step, so that an invite of one use makes one account, whoever races or
     /// crashes; one that is not valid makes none.
     fn create_account(&self, account: NewAccount) -> Pending<CreateOutcome>;
@@ -99,8 +101,11 @@ pub trait Store: Send + Sync + 'static {
     ) -> Pending<ReplaceOutcome>;
 
     /// Removes an account with its name, mailboxes and prekeys (the fates of what waited become expired). Whether
-    /// there was one.
-    fn remove_account(&self, account: AccountId) -> Pending<bool>;
+    /// there was one. That it ended is remembered from the same step on, as after a reset.
+    fn remove_account(&self, account: AccountId, now_ms: u64) -> Pending<bool>;
+
+    /// How an account ended that is no more, as long as that is remembered.
+    fn ended(&self, account: AccountId, now_ms: u64) -> Pending<Option<Ending>>;
 
     /// Keeps an invite. Those that were out of date when it was made are dropped; `false` if there are
     /// [`crate::invite::MAX_INVITES`] others.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sotto_tests::running::Running;
 use sotto_tests::sotto::{COMMAND, Message, object};
-use sotto_tests::sottod::{Server, ServerOptions};
+use sotto_tests::sottod::{Server, ServerOptions, admin};
 
 use crate::town::{Town, texts};
 
@@ -95,4 +95,41 @@ fn a_server_that_takes_no_new_accounts_is_said_and_tried_again() {
     town.server.kill().unwrap();
     start_again(&mut town, "open");
     alice.run(&["recv", "--timeout", "30s"]).unwrap().expect_code(0).unwrap();
+}
+
+#[test]
+fn an_account_that_the_operator_deleted_does_not_come_back_with_its_client() {
+    let mut town = Town::new().unwrap();
+    let (alice, bob) = (town.person("alice").unwrap(), town.person("bob").unwrap());
+    alice.ok(&["send", "@bob", "before"]).unwrap();
+    assert_eq!(texts(&bob.ok(&["recv"]).unwrap().messages()), ["before"]);
+    let listening = bob.start(&["recv", "--follow"], "").unwrap();
+    alice.ok(&["send", "@bob", "while it listens"]).unwrap();
+    assert_eq!(next_message(&listening).text, "while it listens");
+    let order = ["user", "delete", "bob", "--yes"];
+    let deleted = admin(town.server.data_dir(), &order, COMMAND).unwrap();
+    assert_eq!(deleted.code, Some(0), "{deleted:?}");
+    assert!(deleted.stdout.concat().contains("does not come back"), "{deleted:?}");
+    // The client that was there ends, and so does each that comes later, also when the server was away meanwhile.
+    let ended = listening.wait(COMMAND).unwrap();
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    for _ in 0..2 {
+        let refused = bob.run(&["recv", "--timeout", "30s"]).unwrap().expect_code(4).unwrap();
+        let error = refused.error().expect("an error object");
+        let message = error["message"].as_str().unwrap();
+        assert_eq!(message, "the operator of this server removed this account", "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("sotto history"), "{error}");
+        town.server.kill().unwrap();
+        town.server.start_again().unwrap();
+    }
+    let users = admin(town.server.data_dir(), &["users", "--json"], COMMAND).unwrap();
+    assert!(!users.stdout.concat().contains(r#""name":"bob""#), "{users:?}");
+    assert_eq!(texts(&bob.history("@alice").unwrap()), ["before", "while it listens"]);
+    // The name is free, and who takes it is somebody else: what alice writes is held until she has looked.
+    let heir = town.machine_of("bob", "another bob").unwrap();
+    heir.register(town.server.address()).unwrap();
+    let held = alice.run(&["send", "@bob", "who are you?", "--timeout", "10s"]).unwrap();
+    assert_eq!(held.code, 5, "{held:?}");
+    assert!(heir.ok(&["recv"]).unwrap().messages().is_empty());
+    bob.run(&["recv", "--timeout", "30s"]).unwrap().expect_code(4).unwrap();
 }

@@ -175,6 +175,7 @@ impl Core {
                 self.close(step, closed, true);
             }
             code if is_passing(code) => self.close(step, told, true),
+            ErrorCode::ACCOUNT_REMOVED | ErrorCode::ACCOUNT_REPLACED => self.close(step, told, false),
             _ => {
                 let what = "the server lost this account, and does not register it again";
                 self.close(step, lost(ErrorKind::LoginNeeded, what.to_owned()), false);

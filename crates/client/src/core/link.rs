@@ -436,6 +436,9 @@ impl Core {
             ErrorCode::DISABLED => {
                 told(ErrorKind::LoginNeeded, "the account was disabled by the server's operator")
             }
+            ErrorCode::ACCOUNT_REMOVED | ErrorCode::ACCOUNT_REPLACED => {
+                ended(error.code).cause(&error.message)
+            }
             ErrorCode::TOO_MANY_CLIENTS => {
                 told(ErrorKind::Limit, "the server has as many clients as it takes").hint("try again later")
             }
@@ -447,6 +450,25 @@ impl Core {
             ErrorCode::BUSY | ErrorCode::STORE => told(ErrorKind::Unreachable, "the server cannot do it now"),
             _ => told(ErrorKind::Unreachable, "the server refused a request"),
         }
+    }
+}
+
+/// The account is no more, and this device cannot bring it back.
+pub(crate) fn ended(code: ErrorCode) -> ClientError {
+    const STAYS: &str = "what is on this machine stays readable: sotto history";
+    if code == ErrorCode::ACCOUNT_REMOVED {
+        ClientError::new(ErrorKind::LoginNeeded, "the operator of this server removed this account").hint(
+            format!(
+                "{STAYS}; ask the operator why, or make a new account: sotto --profile NEW register SERVER USER"
+            ),
+        )
+    } else {
+        let what =
+            "this account was reset: a new identity has its name, and this device belongs to the old one";
+        ClientError::new(ErrorKind::LoginNeeded, what).hint(format!(
+            "{STAYS}; if nobody of yours asked for it, tell your contacts over another way, for it was somebody who \
+             knows the password, or the server's operator"
+        ))
     }
 }
 

@@ -43,7 +43,7 @@ use thiserror::Error;
 
 pub use account::WithKey;
 pub use io::{CommandId, Input, Output};
-pub(crate) use link::check_chain;
+pub(crate) use link::{check_chain, ended};
 
 use self::{
     chats::Chats, commands::WaitsFor, lanes::Lane, link::Link, requests::Requests, sessions::Sessions,

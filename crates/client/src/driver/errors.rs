@@ -2,7 +2,10 @@
 
 use sotto_proto::frame::{ErrorCode, ErrorReply};
 
-use crate::api::{ClientError, ErrorKind};
+use crate::{
+    api::{ClientError, ErrorKind},
+    core::ended,
+};
 
 /// The error for a code. The server's own words become the cause: they are untrusted text, to be sanitised where they
 /// are shown.
@@ -28,6 +31,9 @@ pub fn server_error(reply: &ErrorReply) -> ClientError {
         ),
         ErrorCode::DISABLED => {
             (ErrorKind::LoginNeeded, "the account was disabled by the server's operator", None)
+        }
+        ErrorCode::ACCOUNT_REMOVED | ErrorCode::ACCOUNT_REPLACED => {
+            return ended(reply.code).cause(&reply.message);
         }
         ErrorCode::REGISTRATION_CLOSED => (
             ErrorKind::LoginNeeded,
@@ -90,6 +96,8 @@ mod tests {
             (ErrorCode::BUSY, 3),
             (ErrorCode::BAD_CREDENTIALS, 4),
             (ErrorCode::DISABLED, 4),
+            (ErrorCode::ACCOUNT_REMOVED, 4),
+            (ErrorCode::ACCOUNT_REPLACED, 4),
             (ErrorCode::RATE_LIMITED, 7),
             (ErrorCode::TOO_MANY_CLIENTS, 7),
             (ErrorCode::DISK_FULL, 7),

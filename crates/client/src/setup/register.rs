@@ -129,7 +129,9 @@ fn never_happened(failed: &Failed, resumed: bool) -> bool {
             | ErrorCode::NAME_LOOKS_ALIKE
             | ErrorCode::BAD_NAME
             | ErrorCode::BAD_KEYS
-            | ErrorCode::COLLISION,
+            | ErrorCode::COLLISION
+            | ErrorCode::ACCOUNT_REMOVED
+            | ErrorCode::ACCOUNT_REPLACED,
         ) => true,
         Some(ErrorCode::STORE) | None => false,
         Some(_) => !resumed,

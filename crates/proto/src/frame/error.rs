@@ -62,6 +62,10 @@ impl ErrorCode {
     pub const NO_SUCH_CHAT: Self = Self(25);
     /// The user does not accept what this account sends.
     pub const NOT_ACCEPTED: Self = Self(26);
+    /// The operator removed the account: it does not come back.
+    pub const ACCOUNT_REMOVED: Self = Self(27);
+    /// A reset put a new identity in the account's place: it does not come back.
+    pub const ACCOUNT_REPLACED: Self = Self(28);
 }
 
 /// A request that was not done, and why.

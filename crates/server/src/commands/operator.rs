@@ -68,8 +68,9 @@ pub(super) fn user(command: &UserCommand) -> Result<(), Failure> {
         UserAction::Enable => ("enabled", "can sign in again."),
         UserAction::Delete => (
             "deleted",
-            "is removed with everything that waited for it.\nThe name is free. Whoever takes it is somebody else: \
-             who wrote with the old account sees that the identity changed.",
+            "is removed with everything that waited for it, and does not come back: its devices are refused.\n\
+             The name is free. Whoever takes it is somebody else: who wrote with the old account sees that the \
+             identity changed.",
         ),
     };
     tell(user, &name, kind, text)

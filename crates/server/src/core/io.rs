@@ -8,7 +8,7 @@ use sotto_proto::{
     prekey::{PrekeyBundle, PrekeyCounts, PrekeyUpload},
 };
 use sotto_store::{
-    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, Invite, InviteHash, NewAccount,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, Ending, Invite, InviteHash, NewAccount,
     ReplaceOutcome, StoreError, Submission, SubmissionKey,
 };
 
@@ -216,7 +216,9 @@ pub enum StoreCall {
         now_ms: u64,
     },
     /// `remove_account`
-    RemoveAccount(AccountId),
+    RemoveAccount(AccountId, u64),
+    /// `ended`
+    Ended(AccountId, u64),
     /// `invite`
     Invite(InviteHash),
     /// `names`
@@ -266,6 +268,8 @@ pub enum StoreReply {
     Replaced(ReplaceOutcome),
     /// To `RemoveAccount`.
     Removed(bool),
+    /// To `Ended`.
+    Ended(Option<Ending>),
     /// To `Invite`.
     Invite(Option<Invite>),
     /// To `Names`.

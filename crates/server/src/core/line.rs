@@ -103,7 +103,7 @@ impl Core {
             ClientFrame::Register(register) => self.register(now_ms, ticket, register, &found),
             ClientFrame::PasswordLogin(login) => self.password_login(now_ms, ticket, login, &found),
             ClientFrame::AccountLogin(login) => self.account_login(ticket, &login, &found),
-            ClientFrame::DeviceLogin(login) => self.device_login(ticket, &login, &found),
+            ClientFrame::DeviceLogin(login) => self.device_login(now_ms, ticket, &login, &found),
             ClientFrame::SetPassword(set) => self.set_password(now_ms, ticket, set, &found),
             ClientFrame::LookupLists(lookup) => self.lookup_lists(ticket, &lookup, &found),
             ClientFrame::ReplaceList(replace) => self.replace_list(now_ms, ticket, &replace, &found),

@@ -13,7 +13,7 @@ use sotto_proto::{
     prekey::PrekeyCounts,
 };
 
-use sotto_store::Day;
+use sotto_store::{Day, Ending};
 
 use super::{
     Core, Event, Found, Job, Output, Refused, SendClass, StoreCall,
@@ -21,7 +21,7 @@ use super::{
     connection::{Proof, Session, Ticket},
     edit::Edit,
     known::{AccountRef, Known},
-    register::parse_name,
+    register::{ended, parse_name},
     source::source,
     step::{Step, Toil},
 };
@@ -164,6 +164,7 @@ impl Core {
 
     pub(super) fn device_login(
         &mut self,
+        now_ms: u64,
         ticket: Ticket,
         login: &DeviceLogin,
         found: &Found<'_>,
@@ -175,9 +176,12 @@ impl Core {
         if connection.proven.is_some_and(|(account, _)| account != login.account) {
             return Err((ErrorCode::OUT_OF_ORDER, "another account was proven on this connection".into()));
         }
-        let known = found
-            .find(&mut self.known, &AccountRef::Id(login.account))
-            .ok_or((ErrorCode::UNKNOWN_USER, "this server has no such account".into()))?;
+        let Some(known) = found.find(&mut self.known, &AccountRef::Id(login.account)) else {
+            // A device brings back an account that was lost, and not one that ended.
+            self.block(ticket.connection);
+            self.call(Step::Ended { ticket }, StoreCall::Ended(login.account, now_ms));
+            return Ok(());
+        };
         let device = known.list.list().device(&login.device).ok_or((
             ErrorCode::UNKNOWN_DEVICE,
             "the account's device list does not have this device".into(),
@@ -209,6 +213,13 @@ impl Core {
         let step = Step::SignInMailbox { ticket, session, known, forgotten };
         self.call(step, StoreCall::Mailbox(login.device));
         Ok(())
+    }
+
+    /// The account of a DeviceLogin is not here.
+    pub(super) fn no_account(&mut self, now_ms: u64, ticket: Ticket, why: Option<Ending>) {
+        let unknown = (ErrorCode::UNKNOWN_USER, "this server has no such account".into());
+        self.refuse(ticket, why.map_or(unknown, ended));
+        self.unblock(now_ms, ticket.connection);
     }
 
     pub(super) fn sign_in_mailbox(

@@ -299,6 +299,7 @@ impl Core {
             (Step::Invite { ticket, registering }, StoreReply::Invite(invite)) => {
                 self.invite_found(now_ms, ticket, *registering, invite);
             }
+            (Step::Ended { ticket }, StoreReply::Ended(why)) => self.no_account(now_ms, ticket, why),
             (Step::Change(under_way), StoreReply::Replaced(outcome)) => {
                 self.change_stored(now_ms, *under_way, outcome);
             }

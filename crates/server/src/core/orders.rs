@@ -2,15 +2,16 @@
 
 use sotto_proto::{
     AccountId, ResetCode, Username,
-    frame::{ErrorCode, ErrorReply, PUSH, ServerFrame},
+    frame::{ErrorReply, PUSH, ServerFrame},
 };
-use sotto_store::{AccountRecord, StoreError};
+use sotto_store::{AccountRecord, Ending, StoreError};
 
 use super::{
     ConnectionId, Core, Event, Output, Question, Refused, SendClass, StoreCall,
     changes::{Change, Editor, What},
     edit::Edit,
-    known::Known,
+    known::{AccountRef, Known},
+    register::ended,
     step::Step,
 };
 
@@ -75,7 +76,7 @@ impl Core {
                 self.change(now_ms, known, Change::new(editor, What::ResetNow(code)));
             }
             Order::Delete(_) => {
-                let call = StoreCall::RemoveAccount(known.record.account);
+                let call = StoreCall::RemoveAccount(known.record.account, now_ms);
                 self.call(Step::Remove { question, known }, call);
             }
         }
@@ -83,8 +84,7 @@ impl Core {
 
     pub(super) fn removed(&mut self, question: Question, known: &Known, was: bool) {
         let name = known.record.username.clone();
-        let message = "the operator of this server removed the account";
-        self.forget_account(&known.record.account, (ErrorCode::UNKNOWN_USER, message.into()));
+        self.forget_account(&known.record.account, ended(Ending::Removed));
         if was {
             self.log(Event::Operator { name, action: "removed" });
             self.ordered(question, Ok(()));
@@ -124,6 +124,9 @@ impl Core {
 
     /// The account is gone from the store: nothing of it stays here.
     pub(super) fn forget_account(&mut self, account: &AccountId, reason: Refused) {
+        if let Some(known) = self.known.find(&AccountRef::Id(*account)) {
+            self.waiting.forget(&known.record.devices);
+        }
         self.known.forget(account);
         for connection in self.connections.values_mut() {
             for queued in &mut connection.queue {

@@ -6,7 +6,7 @@ use sotto_proto::{
     frame::{AuthKey, ErrorCode, Register, Registration, ServerFrame},
     login::registration,
 };
-use sotto_store::{CreateOutcome, Invite, InviteHash, NewAccount};
+use sotto_store::{CreateOutcome, Ending, Invite, InviteHash, NewAccount};
 
 use super::{
     Core, Found, Job, Refused, StoreCall,
@@ -208,8 +208,23 @@ impl Core {
                 (ErrorCode::COLLISION, "the account's or device's id is in use; make new ones".into())
             }
             CreateOutcome::NotInvited => not_invited(),
+            CreateOutcome::Ended(why) => ended(why),
         };
         self.refuse(ticket, refused);
+    }
+}
+
+/// What is said to the devices of an account that is no more, and not lost.
+pub(super) fn ended(why: Ending) -> Refused {
+    match why {
+        Ending::Removed => {
+            (ErrorCode::ACCOUNT_REMOVED, "the operator of this server removed the account".into())
+        }
+        Ending::Replaced => {
+            let message =
+                "the account was reset: its name has a new identity, to which this device does not belong";
+            (ErrorCode::ACCOUNT_REPLACED, message.into())
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) enum Step {
     Invite { ticket: Ticket, registering: Box<Registering> },
     /// A registration.
     Register { ticket: Ticket, name: Username },
+    /// A device of an account that is not here signs in: whether the account has ended.
+    Ended { ticket: Ticket },
     /// A change of one account's record.
     Change(Box<UnderWay>),
     /// An account that was signed in on a day, and is not known here.
@@ -94,6 +96,7 @@ impl Step {
         match self {
             Self::Register { ticket, .. }
             | Self::Invite { ticket, .. }
+            | Self::Ended { ticket }
             | Self::SignInMailbox { ticket, .. }
             | Self::SignInPrekeys { ticket, .. }
             | Self::Publish { ticket }

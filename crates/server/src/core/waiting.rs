@@ -72,6 +72,17 @@ impl Waiting {
         Some(entry.connection)
     }
 
+    /// These devices' mailboxes are no more, and what waited in them is not counted in others of the same ids.
+    pub(super) fn forget(&mut self, devices: &[DeviceId]) {
+        if !self.counts.keys().any(|(device, _)| devices.contains(device)) {
+            return;
+        }
+        self.entries.retain(|_, entry| !devices.contains(&entry.device));
+        self.counts.retain(|(device, _), _| !devices.contains(device));
+        let entries = &self.entries;
+        self.order.retain(|(_, tag)| entries.contains_key(tag));
+    }
+
     /// Forgets what the store's own expiry has removed by `now_ms`.
     pub(super) fn sweep(&mut self, now_ms: u64, retention_ms: u64) {
         while let Some((stored_ms, tag)) = self.order.front().copied() {
@@ -119,6 +130,18 @@ mod tests {
         assert_eq!(waiting.count(&device, &alice), 1);
         waiting.sweep(120, 100);
         assert_eq!((waiting.count(&device, &alice), waiting.count(&device, &bob)), (0, 1));
+    }
+
+    #[test]
+    fn a_mailbox_that_is_no_more_leaves_no_shares_to_another_of_its_id() {
+        let mut waiting = Waiting::default();
+        let (gone, other, alice) = (DeviceId([1; 16]), DeviceId([2; 16]), AccountId([3; 16]));
+        waiting.add(tag(1), alice, gone, ConnectionId(1), 0);
+        waiting.add(tag(2), alice, other, ConnectionId(1), 0);
+        waiting.forget(&[gone]);
+        assert_eq!((waiting.count(&gone, &alice), waiting.count(&other, &alice)), (0, 1));
+        assert_eq!((waiting.remove(&tag(1)), waiting.order.len()), (None, 1));
+        assert!(waiting.add(tag(1), alice, gone, ConnectionId(1), 0), "and the same tag counts again");
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn changes(call: &StoreCall) -> bool {
         StoreCall::CreateAccount(_)
         | StoreCall::ReplaceAccount { .. }
         | StoreCall::ResetAccount { .. }
-        | StoreCall::RemoveAccount(_)
+        | StoreCall::RemoveAccount(..)
         | StoreCall::PutPrekeys(..)
         | StoreCall::ClaimPrekeys(..)
         | StoreCall::Append(_)
@@ -127,6 +127,7 @@ fn changes(call: &StoreCall) -> bool {
         | StoreCall::Expire(_) => true,
         StoreCall::AccountByName(_)
         | StoreCall::Account(_)
+        | StoreCall::Ended(..)
         | StoreCall::Invite(_)
         | StoreCall::Names { .. }
         | StoreCall::PrekeyCounts(_)
@@ -155,7 +156,10 @@ pub(crate) fn enqueue(store: &dyn Store, call: StoreCall) -> Answer {
         StoreCall::ResetAccount { expected, list, now_ms } => {
             map(store.reset_account(&expected, list, now_ms), StoreReply::Replaced)
         }
-        StoreCall::RemoveAccount(account) => map(store.remove_account(account), StoreReply::Removed),
+        StoreCall::RemoveAccount(account, now_ms) => {
+            map(store.remove_account(account, now_ms), StoreReply::Removed)
+        }
+        StoreCall::Ended(account, now_ms) => map(store.ended(account, now_ms), StoreReply::Ended),
         StoreCall::Invite(hash) => map(store.invite(hash), StoreReply::Invite),
         StoreCall::Names { after, limit } => map(store.names(after, limit), StoreReply::Names),
         StoreCall::PutPrekeys(device, upload) => {

@@ -106,7 +106,7 @@ fn the_operator_disables_enables_and_deletes_accounts_with_a_daemon_and_without(
     let daemon = Daemon::start(folder.path(), &[]);
     Client::signed_in(&daemon.address, &alice);
     let gone = Client::greeted(&daemon.address).try_sign_in(&bob);
-    assert_eq!(error(Some(gone)), ErrorCode::UNKNOWN_USER);
+    assert_eq!(error(Some(gone)), ErrorCode::ACCOUNT_REMOVED);
     // Whoever takes the name is somebody else.
     Client::online(&daemon.address, &Person::new("bob", 3));
     let log = daemon.stop_and_log();

@@ -1,8 +1,11 @@
 //! Accounts that end: removed, or replaced by a new identity under their name.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use sotto_proto::{
     AccountId, QueueNumber,
     frame::{FateState, Outcome},
+    limits::DAY_MS,
 };
 
 use super::{
@@ -10,7 +13,8 @@ use super::{
     fixture::{envelope, expire_all, outcomes, put, tag, upload},
 };
 use crate::{
-    AccountRecord, CreateOutcome, Day, ReplaceOutcome, Store, StoreConfig, StoreError, WaitingReset,
+    AccountRecord, CreateOutcome, Day, Ending, NewAccount, ReplaceOutcome, Store, StoreConfig, StoreError,
+    WaitingReset, ended::ENDED_MS,
 };
 
 pub(super) fn all<E: Engine>() {
@@ -19,6 +23,8 @@ pub(super) fn all<E: Engine>() {
     a_reset_puts_another_identity_under_the_name_in_one_step::<E>();
     a_reset_is_refused_where_it_must_be::<E>();
     of_a_reset_and_another_change_one_wins::<E>();
+    an_account_that_ended_does_not_come_back::<E>();
+    a_name_is_found_at_every_moment_of_a_reset::<E>();
 }
 
 fn what_belongs_to_living_with_an_account_is_kept<E: Engine>() {
@@ -55,7 +61,7 @@ fn a_removed_account_leaves_its_name_and_nothing_else<E: Engine>() {
     let envelopes =
         vec![envelope(bob.device, 1, 100), envelope(phone, 2, 9_000), envelope(alice.device, 3, 100)];
     put(engine.store(), 1, 10, envelopes);
-    assert_eq!(engine.store().remove_account(bob.account).wait(), Ok(true));
+    assert_eq!(engine.store().remove_account(bob.account, 20).wait(), Ok(true));
     for _ in 0..2 {
         let store = engine.store();
         assert_eq!(store.account(bob.account).wait(), Ok(None));
@@ -70,16 +76,18 @@ fn a_removed_account_leaves_its_name_and_nothing_else<E: Engine>() {
         assert_eq!(fates, Ok(vec![FateState::Expired, FateState::Expired, FateState::Waiting]));
         let usage = store.usage().wait().unwrap();
         assert_eq!((usage.accounts, usage.envelopes, usage.envelope_bytes), (1, 1, 100));
-        assert_eq!(store.remove_account(bob.account).wait(), Ok(false));
+        assert_eq!(store.remove_account(bob.account, 20).wait(), Ok(false));
         engine.reopen();
     }
     let unknown = put(engine.store(), 2, 20, vec![envelope(phone, 4, 100)]);
     assert_eq!(outcomes(&unknown), [Outcome::UnknownDevice]);
-    // The name and its look are free, also for the same keys, whose mailbox begins empty.
+    // The name and its look are free, and later also for the same keys, whose mailbox begins empty.
+    let again = |now_ms| engine.store().create_account(NewAccount { now_ms, ..bob.new_account() }).wait();
+    assert_eq!(again(30), Ok(CreateOutcome::Ended(Ending::Removed)));
     let look_alike = Person::new("b0b", 3);
     look_alike.register(engine.store());
-    assert_eq!(engine.store().remove_account(look_alike.account).wait(), Ok(true));
-    bob.register(engine.store());
+    assert_eq!(engine.store().remove_account(look_alike.account, 20).wait(), Ok(true));
+    assert_eq!(again(DAY_MS + ENDED_MS), Ok(CreateOutcome::Created));
     assert_eq!(engine.store().read(bob.device, QueueNumber(0), 1000).wait(), Ok(Vec::new()));
     expire_all(engine.store(), u64::MAX);
 }
@@ -128,8 +136,50 @@ fn a_reset_puts_another_identity_under_the_name_in_one_step<E: Engine>() {
     }
     let stored = put(engine.store(), 2, 20, vec![envelope(new.device, 2, 10), envelope(old.device, 3, 10)]);
     assert_eq!(outcomes(&stored), [Outcome::Stored { connected: false }, Outcome::UnknownDevice]);
-    let again = engine.store().create_account(old.new_account()).wait();
-    assert_eq!(again, Ok(CreateOutcome::NameTaken));
+    let again = |now_ms| engine.store().create_account(NewAccount { now_ms, ..old.new_account() }).wait();
+    assert_eq!(again(6_000), Ok(CreateOutcome::Ended(Ending::Replaced)));
+    assert_eq!(again(DAY_MS + ENDED_MS), Ok(CreateOutcome::NameTaken));
+}
+
+/// Neither a registration nor a reset brings back what has ended, as long as that is remembered.
+fn an_account_that_ended_does_not_come_back<E: Engine>() {
+    let mut engine = E::create(StoreConfig { ended_accounts: 2, ..StoreConfig::default() });
+    let (removed, first, second) = (Person::new("bob", 1), Person::new("alice", 2), Person::new("alice", 3));
+    removed.register(engine.store());
+    let record = first.register(engine.store());
+    let day = |number: u64| number * DAY_MS;
+    assert_eq!(engine.store().remove_account(AccountId([9; 16]), day(1)).wait(), Ok(false));
+    assert_eq!(engine.store().ended(AccountId([9; 16]), day(1)).wait(), Ok(None), "never was");
+    assert_eq!(engine.store().remove_account(removed.account, day(2)).wait(), Ok(true));
+    let list = second.list(1, &[second.device]);
+    let reset = engine.store().reset_account(&record, list, day(1)).wait();
+    assert_eq!(reset, Ok(ReplaceOutcome::Replaced(1)));
+    let ended = |engine: &E, person: &Person, now_ms| engine.store().ended(person.account, now_ms).wait();
+    for _ in 0..2 {
+        assert_eq!(ended(&engine, &removed, day(2)), Ok(Some(Ending::Removed)));
+        assert_eq!(ended(&engine, &removed, day(3) + ENDED_MS - 1), Ok(Some(Ending::Removed)));
+        assert_eq!(ended(&engine, &removed, day(3) + ENDED_MS), Ok(None), "not for ever");
+        assert_eq!(ended(&engine, &first, day(2)), Ok(Some(Ending::Replaced)));
+        assert_eq!(ended(&engine, &second, day(2)), Ok(None));
+        engine.reopen();
+    }
+    let record = engine.store().account(second.account).wait().unwrap().unwrap();
+    let back =
+        |now_ms| engine.store().reset_account(&record, first.list(9, &[first.device(1)]), now_ms).wait();
+    assert_eq!(back(day(2)), Ok(ReplaceOutcome::Collision));
+    // Of two that are remembered the older one goes for a third.
+    let third = Person::new("carol", 4);
+    third.register(engine.store());
+    assert_eq!(engine.store().remove_account(third.account, day(3)).wait(), Ok(true));
+    assert_eq!(ended(&engine, &first, day(3)), Ok(None));
+    assert_eq!(ended(&engine, &removed, day(3)), Ok(Some(Ending::Removed)));
+    // What is out of date goes whenever one comes.
+    assert_eq!(back(day(3)), Ok(ReplaceOutcome::Replaced(1)));
+    assert_eq!(ended(&engine, &second, day(3)), Ok(Some(Ending::Replaced)));
+    let late = day(5) + ENDED_MS;
+    assert_eq!(engine.store().remove_account(first.account, late).wait(), Ok(true));
+    assert_eq!(ended(&engine, &second, day(3)), Ok(None));
+    assert_eq!(ended(&engine, &first, late), Ok(Some(Ending::Removed)));
 }
 
 fn a_reset_is_refused_where_it_must_be<E: Engine>() {
@@ -151,7 +201,7 @@ fn a_reset_is_refused_where_it_must_be<E: Engine>() {
     assert_eq!(reset(&engine, &nobody, &fresh, fresh.device), unknown);
     engine.set_disk_full(true);
     assert_eq!(reset(&engine, &record, &fresh, fresh.device), Err(StoreError::DiskFull));
-    assert_eq!(engine.store().remove_account(bob.account).wait(), Ok(true), "what frees room goes on");
+    assert_eq!(engine.store().remove_account(bob.account, 20).wait(), Ok(true), "what frees room goes on");
     engine.set_disk_full(false);
     assert_eq!(engine.store().account(alice.account).wait(), Ok(Some(record.clone())));
     let newer = AccountRecord { disabled: true, ..record.clone() };
@@ -183,4 +233,30 @@ fn of_a_reset_and_another_change_one_wins<E: Engine>() {
         let found = store.account_by_name(&old.name).wait().unwrap().unwrap();
         assert_eq!(found.account, holder);
     });
+}
+
+fn a_name_is_found_at_every_moment_of_a_reset<E: Engine>() {
+    let engine = E::create(StoreConfig::default());
+    let first = Person::new("alice", 1);
+    let mut record = first.register(engine.store());
+    let (store, done, name) = (engine.store(), AtomicBool::new(false), &first.name);
+    let (missed, done) = (&AtomicU64::new(0), &done);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let found = store.account_by_name(name).wait();
+                    missed.fetch_add(u64::from(!matches!(found, Ok(Some(_)))), Ordering::Relaxed);
+                }
+            });
+        }
+        for seed in 2..=200 {
+            let next = Person::new("alice", seed);
+            let reset = store.reset_account(&record, next.list(1, &[next.device]), 5).wait();
+            assert_eq!(reset, Ok(ReplaceOutcome::Replaced(1)));
+            record = store.account(next.account).wait().unwrap().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(missed.load(Ordering::Relaxed), 0);
 }

@@ -12,8 +12,8 @@ use super::{
     fixture::{envelope, key, tag, upload},
 };
 use crate::{
-    AccountRecord, AckOutcome, CreateOutcome, Invite, InviteHash, NewAccount, NewEnvelope, ReplaceOutcome,
-    Store, StoreError, Submission,
+    AccountRecord, AckOutcome, CreateOutcome, Ending, Invite, InviteHash, NewAccount, NewEnvelope,
+    ReplaceOutcome, Store, StoreError, Submission,
 };
 use sotto_proto::frame::Refusal;
 
@@ -25,7 +25,7 @@ const INVITES: u8 = 2;
 /// One step of a script. Numbers pick who and what, modulo what there is.
 #[derive(Debug, Clone)]
 pub enum Operation {
-    Create { who: u8, look_alike: bool, invite: Option<u8> },
+    Create { who: u8, look_alike: bool, invite: Option<u8>, late: bool },
     Remove { who: u8 },
     Reset { who: u8, back: bool },
     Invite { invite: u8, uses: u8 },
@@ -66,6 +66,7 @@ pub enum Answer {
 pub struct View {
     names: Vec<(String, AccountId)>,
     accounts: Vec<Option<AccountRecord>>,
+    ended: Vec<Option<Ending>>,
     invites: Vec<Invite>,
     devices: Vec<(DeviceId, Option<DeviceView>, PrekeyCounts)>,
     fates: Vec<FateState>,
@@ -106,8 +107,8 @@ pub fn operations() -> impl proptest::strategy::Strategy<Value = Vec<Operation>>
     use proptest::prelude::*;
     let to = prop::collection::vec((0..PEOPLE, 0..DEVICES, 0..9000_u16, prop::bool::weighted(0.1)), 0..6);
     let one = prop_oneof![
-        3 => (0..PEOPLE, prop::bool::weighted(0.3), prop::option::weighted(0.3, 0..INVITES))
-            .prop_map(|(who, look_alike, invite)| Operation::Create { who, look_alike, invite }),
+        3 => (0..PEOPLE, prop::bool::weighted(0.3), prop::option::weighted(0.3, 0..INVITES), any::<bool>())
+            .prop_map(|(who, look_alike, invite, late)| Operation::Create { who, look_alike, invite, late }),
         1 => (0..PEOPLE).prop_map(|who| Operation::Remove { who }),
         1 => (0..PEOPLE, prop::bool::weighted(0.3)).prop_map(|(who, back)| Operation::Reset { who, back }),
         1 => (0..INVITES, 0..3_u8).prop_map(|(invite, uses)| Operation::Invite { invite, uses }),
@@ -134,6 +135,9 @@ pub fn operations() {}
 /// A unit of script time: a tenth of the least lifetime there is, so that a script of a thousand units sees all end.
 const UNIT_MS: u64 = sotto_proto::limits::DAY_MS / 5;
 
+/// When no account that ended early in a script is remembered.
+const LATE_MS: u64 = 9_000 + sotto_proto::limits::DAY_MS + crate::ended::ENDED_MS;
+
 fn new_envelope(script: &mut Script, to: (u8, u8, u16, bool)) -> NewEnvelope {
     let (who, device, length, refused) = to;
     script.envelopes += 1;
@@ -146,17 +150,20 @@ fn new_envelope(script: &mut Script, to: (u8, u8, u16, bool)) -> NewEnvelope {
 /// Does one step.
 pub fn apply<E: Engine>(engine: &mut E, script: &mut Script, operation: &Operation) -> Answer {
     match operation {
-        Operation::Create { who, look_alike, invite } => {
+        Operation::Create { who, look_alike, invite, late } => {
             let mut person = person(*who);
             if *look_alike {
                 // The same look with other ids, or the same ids with another name.
                 person = Person::new(&format!("{}-", person.name), 100 + *who);
             }
-            let account = NewAccount { invite: invite.map(hash_of), ..person.new_account() };
+            let mut account = NewAccount { invite: invite.map(hash_of), ..person.new_account() };
+            if *late {
+                account.now_ms = LATE_MS;
+            }
             Answer::Created(engine.store().create_account(account).wait())
         }
         Operation::Remove { who } => {
-            Answer::Was(engine.store().remove_account(person(*who).account).wait().unwrap())
+            Answer::Was(engine.store().remove_account(person(*who).account, 7_000).wait().unwrap())
         }
         Operation::Reset { who, back } => {
             let (from, to) =
@@ -165,14 +172,15 @@ pub fn apply<E: Engine>(engine: &mut E, script: &mut Script, operation: &Operati
                 return Answer::Done;
             };
             let list = to.list(1, &[to.device]);
-            Answer::Replaced(engine.store().reset_account(&record, list, 7_000).wait())
+            let now_ms = if *back { LATE_MS } else { 7_000 };
+            Answer::Replaced(engine.store().reset_account(&record, list, now_ms).wait())
         }
         Operation::Invite { invite, uses } => {
             let invite = Invite {
                 hash: hash_of(*invite),
                 uses: u32::from(*uses),
                 created_ms: 0,
-                // An account is always made at 1,000.
+                // An account is made at 1,000, or late.
                 expires_ms: if *uses == 2 { 900 } else { 2_000 },
                 note: String::new(),
             };
@@ -253,6 +261,7 @@ impl Script {
         let usage = store.usage().wait().unwrap();
         let accounts = (0..PEOPLE).flat_map(|who| [person(who).account, renewed(who).account]);
         View {
+            ended: accounts.clone().map(|account| store.ended(account, 8_000).wait().unwrap()).collect(),
             accounts: accounts.map(|account| store.account(account).wait().unwrap()).collect(),
             invites: store.invites().wait().unwrap(),
             names: names.into_iter().map(|(name, account)| (name.to_string(), account)).collect(),

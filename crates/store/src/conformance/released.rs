@@ -44,11 +44,11 @@ fn fill_v2(store: &impl Store) {
     for (token, uses) in [("one", 1), ("two", 2)] {
         store.create_invite(fixture_invite(token, uses)).wait().unwrap();
     }
-    // Gone again: a removed account, the name that a reset was for, and its first identity.
+    // Gone again, and remembered: a removed account, and the first identity of the name that a reset was for.
     let (dave, second) = (Person::new("dave", 4), Person::new("dave", 5));
     let record = dave.register(store);
     store.reset_account(&record, second.list(1, &[second.device]), 9).wait().unwrap();
-    store.remove_account(second.account).wait().unwrap();
+    store.remove_account(second.account, DAY_MS).wait().unwrap();
 }
 
 /// An account's record with everything that version 2 added.

@@ -14,7 +14,7 @@ use super::{
     row::{Content, DeviceRow, decode_owner, directory, encode_owner},
     writer::{Mailbox, Writer},
 };
-use crate::{AccountRecord, CreateOutcome, NewAccount, ReplaceOutcome, StoreError};
+use crate::{AccountRecord, CreateOutcome, Ending, NewAccount, ReplaceOutcome, StoreError};
 
 /// A row of the directory and what is to stand in it, or nothing.
 pub(crate) type Row = (Vec<u8>, Option<Vec<u8>>);
@@ -29,6 +29,9 @@ impl Writer {
             return Err(StoreError::DiskFull);
         }
         let list = new.list.list();
+        if let Some(why) = self.ended(&list.account, new.now_ms)? {
+            return Ok(CreateOutcome::Ended(why));
+        }
         if let Some(row) = self.shared.trees.directory.get(directory::skeleton(&list.username))? {
             let (account, name) = decode_owner(&row)?;
             if name != list.username {
@@ -145,7 +148,8 @@ impl Writer {
         }
         let next = current.reset_to(&reset.list, reset.now_ms);
         let in_use = next.devices.iter().any(|device| self.devices.contains_key(device))
-            || self.shared.trees.directory.contains_key(directory::account(&next.account))?;
+            || self.shared.trees.directory.contains_key(directory::account(&next.account))?
+            || self.ended(&next.account, reset.now_ms)?.is_some();
         if in_use || next.username != current.username {
             return Ok(ReplaceOutcome::Collision);
         }
@@ -155,12 +159,18 @@ impl Writer {
         rows.extend(gone.iter().map(|(device, _)| (directory::device(device), None)));
         // The name's rows take the place of the old ones.
         rows.extend(self.new_account(&next, group)?);
+        rows.extend(self.ending(current.account, Ending::Replaced, reset.now_ms)?);
         self.write_directory(rows, group)?;
         self.close_devices(gone, group)?;
         Ok(ReplaceOutcome::Replaced(next.revision))
     }
 
-    pub(crate) fn remove(&mut self, account: AccountId, group: &mut Group) -> Result<bool, StoreError> {
+    pub(crate) fn remove(
+        &mut self,
+        account: AccountId,
+        now_ms: u64,
+        group: &mut Group,
+    ) -> Result<bool, StoreError> {
         let Some((record, content)) = self.record(account)? else { return Ok(false) };
         let gone = self.devices_of(&record);
         self.drop_content(&content, group);
@@ -170,6 +180,7 @@ impl Writer {
             (directory::name(&record.username), None),
         ];
         rows.extend(gone.iter().map(|(device, _)| (directory::device(device), None)));
+        rows.extend(self.ending(account, Ending::Removed, now_ms)?);
         self.write_directory(rows, group)?;
         self.totals.accounts = self.totals.accounts.saturating_sub(1);
         self.close_devices(gone, group)?;

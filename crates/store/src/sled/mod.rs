@@ -8,6 +8,7 @@
 mod accounts;
 mod compaction;
 pub(crate) mod database;
+mod ended;
 pub(crate) mod files;
 pub(crate) mod folder;
 mod group;
@@ -48,8 +49,9 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, Invite, InviteHash, NewAccount, Pending,
-    Promise, ReplaceOutcome, Store, StoreConfig, StoreError, Submission, SubmissionKey, Usage, dump::Summary,
+    AccountRecord, AckOutcome, Appended, CreateOutcome, Delivery, Ending, Invite, InviteHash, NewAccount,
+    Pending, Promise, ReplaceOutcome, Store, StoreConfig, StoreError, Submission, SubmissionKey, Usage,
+    dump::Summary,
 };
 
 /// Changes that wait: eight full groups. More means that the disk does not keep up, and callers should hear of it.
@@ -266,8 +268,12 @@ impl Store for SledStore {
         self.change(|promise| Request::Reset(Box::new(reset), promise))
     }
 
-    fn remove_account(&self, account: AccountId) -> Pending<bool> {
-        self.change(|promise| Request::Remove(account, promise))
+    fn remove_account(&self, account: AccountId, now_ms: u64) -> Pending<bool> {
+        self.change(|promise| Request::Remove(account, now_ms, promise))
+    }
+
+    fn ended(&self, account: AccountId, now_ms: u64) -> Pending<Option<Ending>> {
+        self.look(move |shared| shared.ended(&account, now_ms))
     }
 
     fn create_invite(&self, invite: Invite) -> Pending<bool> {

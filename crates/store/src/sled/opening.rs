@@ -17,8 +17,8 @@ use super::{
     prekeys,
     record::{AccountRow, decode_invite},
     row::{
-        DeviceRow, EnvelopeRow, MailboxRow, decode_owner, decode_tally, directory, envelope_place, id_of_key,
-        queue,
+        DeviceRow, EnvelopeRow, MailboxRow, decode_ended, decode_owner, decode_tally, directory,
+        envelope_place, id_of_key, queue,
     },
     shared::{Mailboxes, Shared},
     writer::{Found, Mailbox, Writer},
@@ -160,6 +160,10 @@ fn scan_directory(database: &Database, files: &Files, scan: &mut Scan) -> Result
             Some(&directory::INVITE) => {
                 decode_invite(InviteHash(id_of_key(&key)?), &value)?;
                 scan.found.invites += 1;
+            }
+            Some(&directory::ENDED) => {
+                id_of_key::<16>(&key)?;
+                decode_ended(&value)?;
             }
             _ => return Err(StoreError::Damaged("an unknown row in the directory".to_owned())),
         }

@@ -35,7 +35,7 @@ pub(crate) enum Request {
     Create(Box<NewAccount>, Promise<CreateOutcome>),
     Replace(Box<Replacement>, Promise<ReplaceOutcome>),
     Reset(Box<Reset>, Promise<ReplaceOutcome>),
-    Remove(AccountId, Promise<bool>),
+    Remove(AccountId, u64, Promise<bool>),
     CreateInvite(Box<Invite>, Promise<bool>),
     RevokeInvite(InviteHash, Promise<bool>),
     PutPrekeys(DeviceId, Box<PrekeyUpload>, Promise<PrekeyCounts>),
@@ -76,7 +76,7 @@ impl Request {
         match self {
             Self::Create(_, promise) => promise.keep(Err(error)),
             Self::Replace(_, promise) | Self::Reset(_, promise) => promise.keep(Err(error)),
-            Self::Remove(_, promise) | Self::CreateInvite(_, promise) | Self::RevokeInvite(_, promise) => {
+            Self::Remove(_, _, promise) | Self::CreateInvite(_, promise) | Self::RevokeInvite(_, promise) => {
                 promise.keep(Err(error));
             }
             Self::PutPrekeys(_, _, promise) => promise.keep(Err(error)),

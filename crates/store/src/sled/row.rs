@@ -9,7 +9,11 @@ use sotto_proto::{
     wire::{Reader, WireError, Writer},
 };
 
-use crate::{InviteHash, StoreError, SubmissionKey, quota::Load};
+use crate::{
+    Day, InviteHash, StoreError, SubmissionKey,
+    ended::{Ended, Ending},
+    quota::Load,
+};
 
 const VERSION: u8 = 1;
 
@@ -108,6 +112,7 @@ pub(crate) mod directory {
 
     pub(crate) const ACCOUNT: u8 = b'a';
     pub(crate) const DEVICE: u8 = b'd';
+    pub(crate) const ENDED: u8 = b'e';
     pub(crate) const INVITE: u8 = b'i';
     pub(crate) const SKELETON: u8 = b's';
     pub(crate) const NAME: u8 = b'u';
@@ -118,6 +123,10 @@ pub(crate) mod directory {
 
     pub(crate) fn device(device: &DeviceId) -> Vec<u8> {
         [&[DEVICE][..], &device.0].concat()
+    }
+
+    pub(crate) fn ended(account: &AccountId) -> Vec<u8> {
+        [&[ENDED][..], &account.0].concat()
     }
 
     pub(crate) fn invite(hash: &InviteHash) -> Vec<u8> {
@@ -427,6 +436,30 @@ impl DeviceRow {
         };
         read().map_err(damaged("a device"))
     }
+}
+
+/// Why an account is no more, and since when.
+pub(crate) fn encode_ended(ended: Ended) -> Vec<u8> {
+    let why = match ended.why {
+        Ending::Removed => 0,
+        Ending::Replaced => 1,
+    };
+    Writer::new().u8(VERSION).u8(why).u32(ended.day.0).finish()
+}
+
+pub(crate) fn decode_ended(value: &[u8]) -> Result<Ended, StoreError> {
+    let mut reader = versioned(value, "the end of an account")?;
+    let read = || {
+        let why = match reader.u8()? {
+            0 => Ending::Removed,
+            1 => Ending::Replaced,
+            _ => return Err(WireError::Invalid("why an account ended")),
+        };
+        let day = Day(reader.u32()?);
+        reader.finish()?;
+        Ok(Ended { why, day })
+    };
+    read().map_err(damaged("the end of an account"))
 }
 
 /// Who has a name, or a look: account and name.

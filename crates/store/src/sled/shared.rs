@@ -22,11 +22,11 @@ use super::{
     prekeys,
     record::{AccountRow, decode_invite},
     row::{
-        DeviceRow, EnvelopeRow, FateRow, MailboxRow, SubmissionRow, decode_owner, directory, envelope_place,
-        id_of_key, queue,
+        DeviceRow, EnvelopeRow, FateRow, MailboxRow, SubmissionRow, decode_ended, decode_owner, directory,
+        envelope_place, id_of_key, queue,
     },
 };
-use crate::{AccountRecord, Delivery, Invite, InviteHash, StoreError, SubmissionKey, Usage};
+use crate::{AccountRecord, Delivery, Ending, Invite, InviteHash, StoreError, SubmissionKey, Usage};
 
 /// How often a reader looks again when a file went away under it; each time the row must have changed.
 const ATTEMPTS: usize = 4;
@@ -126,10 +126,27 @@ impl Shared {
     }
 
     pub(crate) fn account_by_name(&self, name: &Username) -> Result<Option<AccountRecord>, StoreError> {
-        match self.directory(&directory::name(name))? {
-            Some(row) => self.account(decode_owner(&row)?.0),
-            None => Ok(None),
+        let mut seen = None;
+        for _ in 0..ATTEMPTS {
+            let Some(row) = self.directory(&directory::name(name))? else { return Ok(None) };
+            // The two rows are two looks: between them the name may have come to another account.
+            let found = self.account(decode_owner(&row)?.0)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            if seen.as_ref() == Some(&row) {
+                return Err(StoreError::Damaged("a name without its account".to_owned()));
+            }
+            seen = Some(row);
         }
+        // So often did it change hands while it was looked up.
+        Err(StoreError::Busy)
+    }
+
+    pub(crate) fn ended(&self, account: &AccountId, now_ms: u64) -> Result<Option<Ending>, StoreError> {
+        let row = self.directory(&directory::ended(account))?;
+        let ended = row.map(|row| decode_ended(&row)).transpose()?;
+        Ok(ended.and_then(|ended| ended.remembered(now_ms)))
     }
 
     pub(crate) fn names(

@@ -130,7 +130,9 @@ impl Writer {
             Request::Create(new, promise) => answer!(promise, self.create(&new, group)),
             Request::Replace(replacement, promise) => answer!(promise, self.replace(*replacement, group)),
             Request::Reset(reset, promise) => answer!(promise, self.reset(&reset, group)),
-            Request::Remove(account, promise) => answer!(promise, self.remove(account, group)),
+            Request::Remove(account, now_ms, promise) => {
+                answer!(promise, self.remove(account, now_ms, group));
+            }
             Request::CreateInvite(invite, promise) => answer!(promise, self.create_invite(&invite, group)),
             Request::RevokeInvite(hash, promise) => answer!(promise, self.revoke_invite(hash, group)),
             Request::PutPrekeys(device, upload, promise) => {

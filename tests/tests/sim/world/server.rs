@@ -156,7 +156,10 @@ impl World {
             StoreCall::ResetAccount { expected, list, now_ms } => {
                 StoreReply::Replaced(wait(store.reset_account(&expected, list, now_ms))?)
             }
-            StoreCall::RemoveAccount(account) => StoreReply::Removed(wait(store.remove_account(account))?),
+            StoreCall::RemoveAccount(account, now_ms) => {
+                StoreReply::Removed(wait(store.remove_account(account, now_ms))?)
+            }
+            StoreCall::Ended(account, now_ms) => StoreReply::Ended(wait(store.ended(account, now_ms))?),
             StoreCall::Invite(hash) => StoreReply::Invite(wait(store.invite(hash))?),
             StoreCall::Names { after, limit } => StoreReply::Names(wait(store.names(after, limit))?),
             StoreCall::PutPrekeys(device, upload) => {

@@ -2,7 +2,7 @@
 
 use sotto_proto::{
     ResetCode,
-    frame::{PasswordLogin, Register, Registration, ResetAccount, ResetState, SetPassword},
+    frame::{PasswordLogin, Refusal, Register, Registration, ResetAccount, ResetState, SetPassword},
 };
 use sotto_store::{Invite, InviteHash};
 
@@ -86,17 +86,42 @@ fn a_deleted_account_is_put_out_and_its_name_is_free() {
     bench.order(Order::Delete(name("alice"))).unwrap();
     assert_eq!(bench.closed, [device]);
     assert!(
-        matches!(&bench.pushes(device)[..], [ServerFrame::Error(reply)] if reply.code == ErrorCode::UNKNOWN_USER)
+        matches!(&bench.pushes(device)[..], [ServerFrame::Error(reply)] if reply.code == ErrorCode::ACCOUNT_REMOVED)
     );
     assert_eq!(outcomes(&bench.submitted(other, bob.submit(2, &[(&alice, 0)]))), [Outcome::UnknownDevice]);
     let id = bench.greet();
-    assert_eq!(bench.refused(id, alice.device_login(0, true)).code, ErrorCode::UNKNOWN_USER);
+    assert_eq!(bench.refused(id, alice.device_login(0, true)).code, ErrorCode::ACCOUNT_REMOVED);
+    // Nor does it come back as an account does that was lost, before and after somebody else has its name.
+    assert_eq!(bench.refused(id, alice.register()).code, ErrorCode::ACCOUNT_REMOVED);
+    assert!(bench.record("alice").is_none());
     assert_eq!(bench.refused(id, password("alice", 1)).code, ErrorCode::BAD_CREDENTIALS);
     assert!(bench.order(Order::Delete(name("alice"))).is_err());
     let heir = User::new("alice", 5);
     bench.register(&heir);
     assert_eq!(bench.record("alice").unwrap().account, heir.account);
     bench.sign_in(&heir, 0);
+    assert_eq!(bench.refused(id, alice.register()).code, ErrorCode::ACCOUNT_REMOVED);
+    assert_eq!(bench.refused(id, alice.device_login(0, true)).code, ErrorCode::ACCOUNT_REMOVED);
+}
+
+#[test]
+fn a_mailbox_that_comes_after_a_deleted_one_has_room_for_every_sender() {
+    let config = CoreConfig { mailbox_envelopes: 5, ..CoreConfig::default() };
+    let mut bench = Bench::with(config, StoreConfig::default());
+    let (bob, id) = bench.online("bob", 2);
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    let stored = [Outcome::Stored { connected: false }];
+    assert_eq!(outcomes(&bench.submitted(id, bob.submit(1, &[(&alice, 0)]))), stored);
+    let share = [Outcome::Refused(Refusal::SenderShare)];
+    assert_eq!(outcomes(&bench.submitted(id, bob.submit(2, &[(&alice, 0)]))), share);
+    bench.order(Order::Delete(name("alice"))).unwrap();
+    // Another account whose device has the same id.
+    let mut heir = User::new("alice", 5);
+    heir.add_device(1);
+    bench.register(&heir);
+    assert_eq!(heir.devices[1].id, alice.devices[0].id);
+    assert_eq!(outcomes(&bench.submitted(id, bob.submit(3, &[(&heir, 1)]))), stored);
 }
 
 #[test]
@@ -119,7 +144,7 @@ fn a_sign_in_that_is_under_way_when_the_account_is_deleted_gets_no_session() {
         bench.call(operation, call);
     }
     assert!(matches!(bench.answer(id, 1), ServerFrame::Error(reply) if reply.code == ErrorCode::BUSY));
-    assert_eq!(bench.refused(id, alice.device_login(0, true)).code, ErrorCode::UNKNOWN_USER);
+    assert_eq!(bench.refused(id, alice.device_login(0, true)).code, ErrorCode::ACCOUNT_REMOVED);
     assert!(bench.core.devices.is_empty());
 }
 

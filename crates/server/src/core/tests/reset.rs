@@ -52,7 +52,9 @@ fn an_account_whose_devices_are_long_gone_gets_its_new_identity_at_once() {
     // It signs in on the same connection; the old device does not any more.
     assert!(matches!(bench.ask(asker, new.device_login(0, true)), ServerFrame::DeviceIn(_)));
     let old = bench.greet();
-    assert_eq!(bench.refused(old, alice.device_login(0, true)).code, ErrorCode::UNKNOWN_USER);
+    assert_eq!(bench.refused(old, alice.device_login(0, true)).code, ErrorCode::ACCOUNT_REPLACED);
+    // Nor is it registered again, also where the name is free in the end.
+    assert_eq!(bench.refused(old, alice.register()).code, ErrorCode::ACCOUNT_REPLACED);
     let lookup =
         sotto_proto::frame::LookupLists { names: vec!["alice".to_owned()], accounts: vec![alice.account] };
     let ServerFrame::Lists(lists) = bench.ask(other, ClientFrame::LookupLists(lookup)) else { panic!() };

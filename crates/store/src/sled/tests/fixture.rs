@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    AccountRecord, Day,
+    AccountRecord, Day, Ending,
     conformance::{Person, envelope, fill, fixture_invite, key, lived_in, outcomes, put, tag},
     dump,
 };
@@ -77,6 +77,9 @@ fn check_v2(store: &SledStore) {
     let mut invites = store.invites().wait().unwrap();
     invites.sort_unstable_by_key(|invite| invite.uses);
     assert_eq!(invites, [fixture_invite("one", 1), fixture_invite("two", 2)]);
+    let ended = |seed: u8| store.ended(AccountId([seed; 16]), DAY_MS).wait();
+    assert_eq!((ended(4), ended(5)), (Ok(Some(Ending::Replaced)), Ok(Some(Ending::Removed))));
+    assert_eq!(ended(1), Ok(None));
 }
 
 /// A store made of a fixture.
