@@ -1,5 +1,7 @@
 //! Living with an account: its devices, its password, whom it does not want to hear.
 
+use sotto_tests::{sotto::COMMAND, sottod::admin};
+
 use crate::town::{Town, texts};
 
 #[test]
@@ -81,4 +83,28 @@ fn a_new_identity_waits_while_a_device_is_in_use_which_can_refuse_it() {
     assert_eq!(asked.of_type("reset_waits").count(), 1, "{asked:?}");
     let refused = alice.ok(&["recovery", "refuse-reset"]).unwrap();
     assert_eq!(refused.of_type("reset_refused").count(), 1, "{refused:?}");
+}
+
+#[test]
+fn a_device_of_the_identity_before_a_reset_is_told_so_and_does_not_bring_it_back() {
+    let town = Town::new().unwrap();
+    let (alice, bob) = (town.person("alice").unwrap(), town.person("bob").unwrap());
+    bob.ok(&["send", "alice", "to the old one"]).unwrap();
+    assert_eq!(texts(&alice.ok(&["recv"]).unwrap().messages()), ["to the old one"]);
+    let new = town.machine_of("alice", "elsewhere").unwrap();
+    new.ok(&["login", town.server.address(), "alice", "--reset"]).unwrap();
+    let data = town.server.data_dir();
+    assert_eq!(admin(data, &["user", "reset-now", "alice"], COMMAND).unwrap().code, Some(0));
+    let told = |who: &str| {
+        let refused = alice.run(&["recv", "--timeout", "30s"]).unwrap().expect_code(4).unwrap();
+        let error = refused.error().expect("an error object");
+        assert!(error["message"].as_str().unwrap().contains("a new identity has its name"), "{who}: {error}");
+    };
+    told("the new identity has the name");
+    // Also where nobody has the name any more: what the operator removed is the new identity, and this one ended before.
+    assert_eq!(admin(data, &["user", "delete", "alice", "--yes"], COMMAND).unwrap().code, Some(0));
+    told("nobody has the name");
+    let users = admin(data, &["users", "--json"], COMMAND).unwrap();
+    assert!(!users.stdout.concat().contains(r#""name":"alice""#), "{users:?}");
+    assert_eq!(texts(&alice.history("@bob").unwrap()), ["to the old one"]);
 }
