@@ -180,10 +180,10 @@ fn a_change_that_was_overtaken_is_made_again_on_the_newest_list_but_not_without_
     let next = world.waiting_device(account);
     let mut never = conflict(u32::MAX);
     let known = world.accounts[account].list.as_bytes().to_vec();
-    let (mut waits, lying) = (None, Rc::new(Cell::new(true)));
-    let lies = lying.clone();
+    let (mut waits, hides) = (None, Rc::new(Cell::new(true)));
+    let hidden = hides.clone();
     world.tamper = Some(Box::new(move |index, frame| {
-        let frame = if lies.get() { never(index, frame) } else { Some(frame) };
+        let frame = if hidden.get() { never(index, frame) } else { Some(frame) };
         frame.map(|frame| match frame {
             ServerFrame::Lists(mut lists) if index == alice => {
                 lists.lists = vec![Some(known.clone().into())];
@@ -206,10 +206,10 @@ fn a_change_that_was_overtaken_is_made_again_on_the_newest_list_but_not_without_
     }
     world.crash(alice);
     world.start(alice);
-    lying.set(false);
+    hides.set(false);
     world.connect(alice);
     world.pass(2_000);
-    lying.set(true);
+    hides.set(true);
     assert_eq!(approve(&mut world, alice, next.code).unwrap_err().kind, ErrorKind::Unreachable);
     // What it has collected gives the device one certificate, and no number two lists.
     let lists = std::mem::take(&mut world.lists_sent);
