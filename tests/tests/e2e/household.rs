@@ -92,9 +92,10 @@ fn a_device_of_the_identity_before_a_reset_is_told_so_and_does_not_bring_it_back
     bob.ok(&["send", "alice", "to the old one"]).unwrap();
     assert_eq!(texts(&alice.ok(&["recv"]).unwrap().messages()), ["to the old one"]);
     let new = town.machine_of("alice", "elsewhere").unwrap();
-    new.ok(&["login", town.server.address(), "alice", "--reset"]).unwrap();
+    let asked = new.ok(&["login", town.server.address(), "alice", "--reset"]).unwrap();
+    let code = asked.field("code").expect("the code of the new identity");
     let data = town.server.data_dir();
-    assert_eq!(admin(data, &["user", "reset-now", "alice"], COMMAND).unwrap().code, Some(0));
+    assert_eq!(admin(data, &["user", "reset-now", "alice", code], COMMAND).unwrap().code, Some(0));
     let told = |who: &str| {
         let refused = alice.run(&["recv", "--timeout", "30s"]).unwrap().expect_code(4).unwrap();
         let error = refused.error().expect("an error object");
