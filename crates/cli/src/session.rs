@@ -177,6 +177,17 @@ impl Session {
         }
     }
 
+    /// What has happened and was not heard yet: for a command that is about to end.
+    pub(crate) fn heard_already(&mut self) -> Vec<Event> {
+        let notices = std::iter::from_fn(|| self.events.next_already());
+        notices
+            .filter_map(|notice| match notice {
+                Notice::Event(event) => Some(event),
+                Notice::Lagged => None,
+            })
+            .collect()
+    }
+
     /// Ends the client if it is this command's own, and leaves it running if not.
     pub(crate) async fn close(self) {
         self.client.close().await;

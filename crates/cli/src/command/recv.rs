@@ -59,6 +59,28 @@ async fn receive(
     until: Option<Instant>,
     out: &mut Output,
 ) -> Result<Ended, Failure> {
+    let ended = receive_rows(printer, follow, session, until, out).await;
+    // The end of the rows may have been seen before the last events were heard.
+    for event in session.heard_already() {
+        warn(&event, out);
+    }
+    ended
+}
+
+/// Says what the user must know.
+fn warn(event: &Event, out: &mut Output) {
+    if let Some(words) = alarm::words(event) {
+        out.warning(&words);
+    }
+}
+
+async fn receive_rows(
+    printer: &mut Printer,
+    follow: bool,
+    session: &mut Session,
+    until: Option<Instant>,
+    out: &mut Output,
+) -> Result<Ended, Failure> {
     loop {
         // Asked for before the rows are read: what arrives in between is drained, and printed, by the next round.
         let state = session.state();
@@ -83,11 +105,7 @@ async fn receive(
                 out.notice(&format!("not connected: {}; trying again", error.message));
             }
             Heard::Event(Event::Connection(Connection::Online)) if follow => out.notice("connected"),
-            Heard::Event(event) => {
-                if let Some(words) = alarm::words(&event) {
-                    out.warning(&words);
-                }
-            }
+            Heard::Event(event) => warn(&event, out),
             Heard::Lagged => {}
         }
     }

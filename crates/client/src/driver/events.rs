@@ -64,6 +64,15 @@ impl Events {
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
+
+    /// The next one, if it has happened already.
+    pub fn next_already(&mut self) -> Option<Notice> {
+        match self.receiver.as_mut()?.try_recv() {
+            Ok(notice) => Some(notice),
+            Err(broadcast::error::TryRecvError::Lagged(_)) => Some(Notice::Lagged),
+            Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -82,7 +91,8 @@ mod tests {
         let event = |number: u32| Some(Notice::Event(Event::Warning(number.to_string())));
         assert_eq!(events.next().await, Some(Notice::Lagged));
         assert_eq!(events.next().await, event(3));
-        assert_eq!(events.next().await, event(4));
+        assert_eq!(events.next_already(), event(4));
+        assert_eq!(events.next_already(), None);
         drop(sender);
         assert_eq!(events.next().await, None);
         assert_eq!(Events::new(None).next().await, None);
