@@ -9,7 +9,7 @@ use sotto_proto::{
     frame::{ErrorCode, PUSH, ResetAccount, ResetState, ServerFrame},
     limits::RESET_DELAY_MS,
 };
-use sotto_store::{AccountRecord, WaitingReset};
+use sotto_store::{AccountRecord, Ending, WaitingReset};
 
 use super::{
     ConnectionId, Core, Event, Found, Refused,
@@ -18,7 +18,7 @@ use super::{
     edit::Edit,
     known::Known,
     reader::UNWRITTEN_LIMIT,
-    register::too_far_ahead,
+    register::{ended, too_far_ahead},
 };
 
 /// Resets of one account that are asked for at once; enough for somebody who begins again a few times.
@@ -127,9 +127,7 @@ impl Core {
             connection.proven = Some((list.list().account, Proof::Password));
             connection.pending = None;
         }
-        let message =
-            "the account was reset: its name has a new identity, to which this device does not belong";
-        self.forget_account(&known.record.account, (ErrorCode::UNKNOWN_DEVICE, message.into()));
+        self.forget_account(&known.record.account, ended(Ending::Replaced));
         self.log(Event::Device { name, action: "a new identity took the place of the old one" });
         match by {
             Editor::Client(ticket) => {

@@ -86,7 +86,7 @@ fn while_a_device_was_there_lately_it_waits_and_each_device_is_told() {
     bench.now_ms = due;
     assert_eq!(bench.ask(asker, reset(&new)), DONE);
     assert!(
-        matches!(&bench.pushes(device)[..], [ServerFrame::Error(reply)] if reply.code == ErrorCode::UNKNOWN_DEVICE)
+        matches!(&bench.pushes(device)[..], [ServerFrame::Error(reply)] if reply.code == ErrorCode::ACCOUNT_REPLACED)
     );
     assert!(bench.closed.contains(&device));
     assert!(matches!(bench.ask(asker, new.device_login(0, true)), ServerFrame::DeviceIn(_)));
