@@ -209,7 +209,7 @@ fn a_reset_waits_across_a_restart_and_the_operator_shortens_it() {
     words.extend(typed.split('-'));
     let now = sottod(&words);
     assert!(done(&now).contains("new identity"), "{}", now.out);
-    assert_eq!(error(device.next()), ErrorCode::UNKNOWN_DEVICE);
+    assert_eq!(error(device.next()), ErrorCode::ACCOUNT_REPLACED);
     assert_eq!(device.next(), None);
     let mut asker = Client::greeted(&daemon.address);
     asker.ask(&alice.password_login(AUTH_KEY));
