@@ -35,8 +35,13 @@ fn what_was_typed_is_settled_before_it_ends() {
     assert_eq!(code, 0);
     assert!(out.contains(&"There is no user nobody; nothing was sent.".to_owned()), "{out:?}");
     assert_eq!(out.last().unwrap(), "queued (bob is offline)");
-    assert_eq!(bob.ok(&["recv"]).unwrap().messages()[0].text, "from a pipe");
     assert!(!out.concat().contains('\u{1b}'));
+
+    // Who types nothing sees what waited all the same.
+    let (code, out, _) = piped(&bob, &["chat"], "");
+    assert_eq!(code, 0);
+    assert!(out.iter().any(|line| line.ends_with("from a pipe")), "{out:?}");
+    assert!(bob.ok(&["recv"]).unwrap().messages().is_empty(), "it is printed once");
 }
 
 #[test]

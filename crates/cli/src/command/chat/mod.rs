@@ -133,7 +133,10 @@ impl Shell {
                     inputs.push_back(Input::Bad(why));
                 }
             }
-            None if self.no_more_lines && !self.machine.leaving() => inputs.push_back(Input::End),
+            // What waited is shown also to who types nothing.
+            None if self.no_more_lines && !self.machine.leaving() && !self.machine.starting() => {
+                inputs.push_back(Input::End);
+            }
             None => {}
         }
     }

@@ -265,6 +265,11 @@ impl Machine {
         self.piped
     }
 
+    /// Whether what waited is still being printed.
+    pub(super) fn starting(&self) -> bool {
+        self.mode == Mode::Starting
+    }
+
     /// To be remembered with the first key of a line.
     pub(super) fn context(&self) -> u64 {
         self.context
