@@ -3,4 +3,5 @@
 
 mod edges;
 mod files;
+mod shown;
 mod workspace;

@@ -36,6 +36,6 @@ pub(crate) use connection::Connection;
 pub(crate) use profile::{StoreKey, off_thread};
 
 /// The operating system's generator. It fails only where the system has none, and there nothing can be done safely.
-pub(crate) fn os_rng() -> rand_core::UnwrapErr<rand::rngs::SysRng> {
+pub fn os_rng() -> rand_core::UnwrapErr<rand::rngs::SysRng> {
     rand_core::UnwrapErr(rand::rngs::SysRng)
 }

@@ -1,12 +1,12 @@
 //! From the command line to somebody who is signed in: an account that this profile has, a new one, or this machine as a
 //! new device of one.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use rand::{Rng, RngExt};
 use sotto_client::api::{Command, ErrorKind, Reply, Whoami};
-use sotto_client::driver::{Client, ClientOptions, Profile};
+use sotto_client::driver::{self, Client, ClientOptions, Profile};
 use sotto_client::setup::{self, LoginOptions, RegisterOptions};
 use sotto_proto::{Address, Username};
 use zeroize::Zeroizing;
@@ -183,7 +183,7 @@ async fn first_use(
             };
             match register::create(options, questions, out).await {
                 Ok(phrase) if context.secrets.may_ask() && at_terminal() => {
-                    ask_words(phrase.expose(), out).await
+                    ask_words(phrase.expose(), &mut driver::os_rng(), out).await
                 }
                 other => other.map(|_| ()),
             }
@@ -278,13 +278,11 @@ fn at_terminal() -> bool {
 }
 
 /// Asks for some words of the phrase that was just shown: it is worth nothing on a screen that scrolls away.
-async fn ask_words(phrase: &str, out: &Output) -> Result<(), Failure> {
+async fn ask_words(phrase: &str, rng: &mut dyn Rng, out: &Output) -> Result<(), Failure> {
     let words: Vec<&str> = phrase.split(' ').collect();
     let mut left: Vec<usize> = (1..=words.len()).collect();
     for _ in 0..WORDS {
-        // Which words are asked is no secret; the standard library's hasher starts anywhere.
-        let anywhere = usize::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
-        let number = left.remove(anywhere % left.len().max(1));
+        let number = left.remove(rng.random_range(0..left.len()));
         loop {
             let question =
                 format!("To be sure that it is written down: word {number} is (Enter skips this): ");
