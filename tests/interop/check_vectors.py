@@ -110,6 +110,12 @@ def argon2id(password, salt, memory_kib, passes, lanes):
     return Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory_kib).derive(password)
 
 
+def in_fours(data):
+    """The first 80 bits of the hash, as people compare them."""
+    code = base64.b32encode(sha256(data)[:10]).decode().lower()
+    return "-".join(code[i:i + 4] for i in range(0, 16, 4))
+
+
 def check_identity(name, v):
     account_seed, device_seed, identity = raw(v["account_seed"]), raw(v["device_seed"]), raw(v["identity_secret"])
     same(f"{name} account key", ed_public(account_seed), v["account_key"])
@@ -136,10 +142,11 @@ def check_identity(name, v):
              v[f"{kind}_login_signature"])
     register = labelled("sotto v1 register", *login, sha256(device_list), sha256(raw(v["registration_auth_key"])))
     same(f"{name} register", ed_sign(device_seed, register), v["register_signature"])
-    code = sha256(labelled("sotto v1 pending device", raw(v["account_id"]), raw(v["account_key"]), raw(v["device_id"]),
-                           raw(v["device_key"]), raw(v["identity_key"])))
-    code = base64.b32encode(code[:10]).decode().lower()
-    same(f"{name} pending code", "-".join(code[i:i + 4] for i in range(0, 16, 4)), v["pending_code"])
+    code = labelled("sotto v1 pending device", raw(v["account_id"]), raw(v["account_key"]), raw(v["device_id"]),
+                    raw(v["device_key"]), raw(v["identity_key"]))
+    same(f"{name} pending code", in_fours(code), v["pending_code"])
+    code = labelled("sotto v1 reset code", v["username"].encode(), raw(v["account_id"]), raw(v["account_key"]))
+    same(f"{name} reset code", in_fours(code), v["reset_code"])
 
 
 def check_typed(v):

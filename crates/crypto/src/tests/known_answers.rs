@@ -2,13 +2,17 @@
 
 use std::{collections::HashMap, convert::Infallible};
 
+use ed25519_dalek::{Verifier, VerifyingKey};
 use rand::{SeedableRng, rngs::StdRng};
 use rand_core::{TryCryptoRng, TryRng};
-use sotto_proto::KemKey;
+use sotto_proto::{
+    DeviceKey, KemKey, Signature,
+    keys::{BadSignature, ED25519_SPKI_PREFIX, verify_spki},
+};
 
 use super::hex;
 use crate::{
-    aead,
+    DeviceSecret, aead,
     curve::{CurveSecret, LowOrder},
     kdf::{hkdf, hmac, sha256},
     kem::{self, BadKemKey, KemSecret},
@@ -40,6 +44,106 @@ fn x25519() {
         }
     }
     assert_eq!(k, array("684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51"));
+}
+
+/// RFC 7748, section 6.1.
+#[test]
+fn x25519_public_keys() {
+    let secret = |text| CurveSecret::from_slice(&hex(text)).unwrap();
+    let alice = secret("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
+    let bob = secret("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
+    assert_eq!(alice.public().0, array("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"));
+    assert_eq!(bob.public().0, array("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"));
+    let shared = array("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+    assert_eq!(alice.agree(&bob.public().0).unwrap().expose(), &shared);
+    assert_eq!(bob.agree(&alice.public().0).unwrap().expose(), &shared);
+}
+
+/// RFC 8032, section 7.1: secret key, public key, message, signature of tests 1, 2, 3 and SHA(abc).
+const ED25519: [[&str; 4]; 4] = [
+    [
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        "",
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595\
+         bbe24655141438e7a100b",
+    ],
+    [
+        "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+        "72",
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb43\
+         02aeeb00d291612bb0c00",
+    ],
+    [
+        "c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
+        "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+        "af82",
+        "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716\
+         ed28dc027beceea1ec40a",
+    ],
+    [
+        "833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
+        "ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf",
+        "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643\
+         ce80e2a9ac94fa54ca49f",
+        "dc2a4459e7369633a52b1bf277839a00201009a3efbf3ecb69bea2186c26b58909351fc9ac90b3ecfdfbc7c66431e0303dca179c138\
+         ac17ad9bef1177331a704",
+    ],
+];
+
+/// Through the signing key of a device, the verification of every signed form, and that of the server's key chain.
+#[test]
+fn ed25519() {
+    for [seed, public, message, signature] in ED25519 {
+        let record = [vec![1], hex(seed), vec![7; 32]].concat();
+        let device = DeviceSecret::from_bytes(&record).unwrap();
+        let (message, signature) = (hex(message), Signature(array(signature)));
+        assert_eq!(device.device_key(), DeviceKey(array(public)));
+        assert_eq!(device.sign(&message), signature);
+        assert_eq!(device.device_key().verify(&message, &signature), Ok(()));
+        let spki = [ED25519_SPKI_PREFIX.as_slice(), &hex(public)].concat();
+        assert_eq!(verify_spki(&spki, &message, &signature), Ok(()));
+        for at in [0, 31, 32, 63] {
+            let mut other = signature;
+            other.0[at] ^= 1;
+            assert_eq!(device.device_key().verify(&message, &other), Err(BadSignature), "byte {at}");
+        }
+        let longer = [message.as_slice(), &[0]].concat();
+        assert_eq!(device.device_key().verify(&longer, &signature), Err(BadSignature));
+    }
+}
+
+/// RFC 8032, section 5.1.7, wants S below the group's order L; without that, S + L would sign the same message.
+#[test]
+fn an_ed25519_signature_has_one_form() {
+    let [_, public, message, signature] = ED25519[1];
+    let key = DeviceKey(array(public));
+    let mut signature = Signature(array(signature));
+    assert_eq!(key.verify(&hex(message), &signature), Ok(()));
+    let order: [u8; 32] = array("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
+    let mut carry = 0u16;
+    for (byte, add) in signature.0[32..].iter_mut().zip(order) {
+        let sum = u16::from(*byte) + u16::from(add) + carry;
+        *byte = sum.to_le_bytes()[0];
+        carry = sum >> 8;
+    }
+    assert_eq!(carry, 0);
+    assert_eq!(key.verify(&hex(message), &signature), Err(BadSignature));
+}
+
+/// Under a public key of small order one signature holds for every message, where verification is not strict.
+#[test]
+fn ed25519_keys_of_small_order_are_refused() {
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(&identity);
+    let lax = VerifyingKey::from_bytes(&identity).unwrap();
+    for message in [b"pay".as_slice(), b"do not pay"] {
+        assert!(lax.verify(message, &ed25519_dalek::Signature::from_bytes(&signature)).is_ok());
+        assert_eq!(DeviceKey(identity).verify(message, &Signature(signature)), Err(BadSignature));
+    }
 }
 
 /// The points of small order of Curve25519 and its twist, and their non-canonical spellings.

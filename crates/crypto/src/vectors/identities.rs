@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sotto_proto::{
-    AccountId, Certificate, DeviceId, DeviceList, ListHash, ServerId, SignedCertificate, Username,
+    AccountId, Certificate, DeviceId, DeviceList, ListHash, ResetCode, ServerId, SignedCertificate, Username,
     frame::AuthKey,
 };
 
@@ -89,6 +89,7 @@ impl Identity {
             ("registration_auth_key", Value::hex(auth_key.0)),
             ("register_signature", Value::hex(registration.0)),
             ("pending_code", Value::text(code.to_string())),
+            ("reset_code", Value::text(ResetCode::of(list.list()).to_string())),
         ]))
     }
 }
