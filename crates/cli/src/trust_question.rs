@@ -2,7 +2,7 @@
 
 use sotto_client::api::{ClientError, ErrorKind};
 use sotto_client::setup::{Questions, ServerIdentity};
-use sotto_proto::ids::base32;
+use sotto_proto::{Username, ids::base32};
 
 use crate::output::Remarks;
 use crate::secret;
@@ -43,6 +43,13 @@ impl Questions for AtTerminal {
 
     fn waiting(&self, code: &str) {
         self.remarks.device_code(code);
+    }
+
+    fn added(&self, username: &Username) {
+        self.remarks.notice(&format!(
+            "this machine was added to the account {username}. If nobody had typed its code on another device of yours by \
+             now, the server is lying: do not use this profile"
+        ));
     }
 }
 

@@ -54,8 +54,7 @@ fn tests_below(dir: &Path, found: &mut BTreeSet<String>) {
             for line in text.lines().map(str::trim_start) {
                 if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
                     is_test = true;
-                } else if let Some(name) =
-                    line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn "))
+                } else if let Some(name) = line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn "))
                 {
                     let end = name.find('(').unwrap_or(name.len());
                     if is_test {

@@ -52,6 +52,10 @@ pub trait Questions: Send + Sync {
     /// This machine waits to be added to its account: the code has to be typed on a device that holds the account's key.
     /// Called once; it does not wait for anybody.
     fn waiting(&self, code: &str);
+
+    /// The server says that another device has added this machine, and shows the list that the account it named has signed.
+    /// Whether that is the user's account, only the user can tell: who has typed the code elsewhere before this.
+    fn added(&self, username: &Username);
 }
 
 /// What a new account needs.

@@ -53,6 +53,7 @@ pub(super) async fn wait(
     let until = Instant::now() + Duration::from_millis(PENDING_DEVICE_MS);
     let approved = timeout_at(until, device.approval(session, list, &who, questions)).await;
     let (session, list, certificate) = approved.unwrap_or_else(|_| Err(too_late()))?;
+    questions.added(&who.username);
     let (full, pin) = (session.full_address(), session.pin.clone());
     session.close().await;
     let identity = Identity {

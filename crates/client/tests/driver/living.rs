@@ -98,6 +98,7 @@ async fn a_machine_without_the_phrase_waits_and_is_approved_by_its_code() {
     ] {
         assert_eq!(account(&alice, approve(code, text)).await.unwrap_err().kind, kind, "{code} {text}");
     }
+    assert!(shown.try_recv().is_err(), "nobody has approved it");
     // The wrong try above slows the next one down for a moment.
     let approved = soon(async {
         loop {
@@ -114,6 +115,7 @@ async fn a_machine_without_the_phrase_waits_and_is_approved_by_its_code() {
     let Reply::Devices(after) = approved else { panic!("{approved:?}") };
     assert_eq!(after.len(), 2, "{after:?}");
     soon(second).await.unwrap().unwrap().published.unwrap();
+    assert_eq!(soon(shown.recv()).await.unwrap(), "added to alice");
 
     let laptop = world.client("laptop").await;
     soon(laptop.wait_drained()).await.unwrap();

@@ -36,7 +36,7 @@ pub(crate) struct Answers {
     pub(crate) pinned: Mutex<Vec<ServerIdentity>>,
     pub(crate) asked: Mutex<Vec<ServerIdentity>>,
     pub(crate) trusts: Option<bool>,
-    /// Where the code goes that a waiting device shows.
+    /// Where the code goes that a waiting device shows, and later that it was added.
     pub(crate) code: Option<tokio::sync::mpsc::UnboundedSender<String>>,
 }
 
@@ -52,6 +52,10 @@ impl Questions for Answers {
 
     fn waiting(&self, code: &str) {
         self.code.as_ref().expect("nobody expects a code").send(code.to_owned()).unwrap();
+    }
+
+    fn added(&self, username: &Username) {
+        self.code.as_ref().expect("nobody waits").send(format!("added to {username}")).unwrap();
     }
 }
 

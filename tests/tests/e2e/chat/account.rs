@@ -121,6 +121,7 @@ fn a_new_machine_waits_for_the_approval_of_another_one() {
     let code: String = shown.split("sotto device approve ").nth(1).unwrap().chars().take(19).collect();
     let approved = alice.ok(&["device", "approve", code.trim()]).unwrap();
     assert_eq!(approved.of_type("device").count(), 2, "{approved:?}");
+    second.mentions("If nobody had typed its code").unwrap();
     at_menu(&second, "alice");
 }
 

@@ -28,6 +28,10 @@ impl Questions for NobodyAsks {
     fn waiting(&self, _code: &str) {
         panic!("a new account waits for nobody");
     }
+
+    fn added(&self, username: &Username) {
+        panic!("nothing is added to {username}");
+    }
 }
 
 pub(super) struct Person {
