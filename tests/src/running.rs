@@ -92,6 +92,11 @@ impl Running {
 
     /// Waits for its end; if that takes longer than `timeout`, kills it and fails.
     pub fn wait(mut self, timeout: Duration) -> anyhow::Result<Finished> {
+        self.end(timeout)
+    }
+
+    /// The same where somebody else owns it.
+    pub fn end(&mut self, timeout: Duration) -> anyhow::Result<Finished> {
         let deadline = Instant::now() + timeout;
         let mut stdout = Vec::new();
         loop {

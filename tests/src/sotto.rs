@@ -128,6 +128,8 @@ pub struct Message {
     pub from: String,
     /// What it says.
     pub text: String,
+    /// What became of it: of one's own messages, in the history.
+    pub fate: Option<String>,
 }
 
 impl Message {
@@ -137,7 +139,13 @@ impl Message {
             return None;
         }
         let text = object.get("body")?.get("text")?.as_str()?.to_owned();
-        Some(Self { id: string(object, "id")?, from: string(object, "from")?, text })
+        let fate = string(object, "fate");
+        Some(Self { id: string(object, "id")?, from: string(object, "from")?, text, fate })
+    }
+
+    /// Whether its sender is told that the server, or somebody behind it, has it for good.
+    pub fn is_safe(&self) -> bool {
+        self.fate.as_deref().is_some_and(is_safe)
     }
 }
 
@@ -161,8 +169,12 @@ impl Fate {
 
     /// Whether the server, or somebody behind it, has the message for good.
     pub fn is_safe(&self) -> bool {
-        matches!(self.state.as_str(), "stored" | "taken" | "delivered" | "read")
+        is_safe(&self.state)
     }
+}
+
+fn is_safe(state: &str) -> bool {
+    matches!(state, "stored" | "taken" | "delivered" | "read")
 }
 
 /// A profile of a client.

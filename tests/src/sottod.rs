@@ -49,6 +49,11 @@ impl ServerOptions {
         self
     }
 
+    /// The port.
+    pub fn chosen_port(&self) -> u16 {
+        self.port
+    }
+
     /// Adds arguments of `sottod run`.
     #[must_use]
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
@@ -161,6 +166,11 @@ impl Server {
     /// SIGKILL.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.process.kill()
+    }
+
+    /// Waits for the end it comes to by itself; if that takes longer than `timeout`, kills it and fails.
+    pub fn end(&mut self, timeout: Duration) -> anyhow::Result<Finished> {
+        self.process.end(timeout)
     }
 
     /// Starts it again on the same port with the same data.

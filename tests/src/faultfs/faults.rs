@@ -3,7 +3,7 @@
 use fuser::Errno;
 
 /// Kinds of operations a fault can hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum On {
     /// Opening an existing file or listing a folder.
     Open,

@@ -9,14 +9,14 @@ const SECTOR: usize = 512;
 const PAGE: usize = 4096;
 
 /// A change that reached the page cache but was not synced.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Change {
     Write { offset: usize, data: Vec<u8> },
     Resize(usize),
 }
 
 /// The content of a file before and after a power cut.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Image {
     live: Vec<u8>,
     durable: Vec<u8>,

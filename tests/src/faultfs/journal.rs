@@ -45,7 +45,7 @@ impl Change {
 }
 
 /// The un-synced changes, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Journal(Vec<Change>);
 
 impl Journal {

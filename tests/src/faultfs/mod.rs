@@ -3,7 +3,8 @@
 //! It keeps apart what programs wrote and what they synced. `fsync` and `fdatasync` make a file's bytes and length
 //! durable, `fsync` of a folder the creations, renames and removals in it, nothing else does: `sync_file_range` is no
 //! barrier here, as it is none on a disk. [`FaultFs::power_cut`] goes back to what was synced, or to that and an
-//! arbitrary part of the rest. Further switches fill the disk up, make it read-only, or let chosen operations fail.
+//! arbitrary part of the rest. Further switches fill the disk up, make it read-only, or let chosen operations fail. All of
+//! that, or a SIGKILL for the program, can also come at one chosen operation: [`FaultFs::strike_at`].
 //!
 //! A power cut leaves the mount in place and all open handles dead (`EIO`), so a test ends its programs by SIGKILL, cuts
 //! the power, and starts them again on the same path.
@@ -16,10 +17,11 @@ mod journal;
 mod reaper;
 mod shim;
 mod tree;
+mod watch;
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context;
 use fuser::{BackgroundSession, Config, MountOption};
@@ -30,6 +32,7 @@ use tempfile::TempDir;
 
 pub use self::faults::{Answer, On};
 pub use self::tree::Cut;
+pub use self::watch::{Break, Strike, Which};
 
 use self::reaper::Reaper;
 use self::shim::{Disk, Shim, lock};
@@ -50,9 +53,19 @@ pub struct FaultFs {
 impl FaultFs {
     /// Mounts an empty disk in a fresh temporary folder.
     pub fn mount() -> anyhow::Result<Self> {
-        let mountpoint = tempfile::Builder::new().prefix("sotto-faultfs-").tempdir()?;
         let access = Access { mode: 0o700, uid: rustix::process::geteuid().as_raw(), gid: 0 };
-        let disk = Arc::new(Mutex::new(Disk::new(Tree::new(CAPACITY, access))));
+        Self::mount_tree(Tree::new(CAPACITY, access))
+    }
+
+    /// Mounts a disk with the same files as this one, all synced and none open, in a fresh temporary folder.
+    pub fn mount_copy(&self) -> anyhow::Result<Self> {
+        let copy = lock(&self.disk).tree.copy();
+        Self::mount_tree(copy)
+    }
+
+    fn mount_tree(tree: Tree) -> anyhow::Result<Self> {
+        let mountpoint = tempfile::Builder::new().prefix("sotto-faultfs-").tempdir()?;
+        let disk = Arc::new(Mutex::new(Disk::new(tree)));
         let mut config = Config::default();
         config.mount_options = vec![
             MountOption::FSName("sotto-faultfs".to_owned()),
@@ -100,6 +113,48 @@ impl FaultFs {
     /// How often an operation failed by [`Self::fail`] or [`Self::set_read_only`].
     pub fn fault_hits(&self) -> u64 {
         lock(&self.disk).faults.hits()
+    }
+
+    /// Counts such operations of programs from now on, from none; those of the test itself do not count.
+    pub fn count(&self, which: Which) {
+        lock(&self.disk).watch.begin(which, None);
+    }
+
+    /// The same, and when the `nth` comes (the first is 1), this happens, once.
+    pub fn strike_at(&self, which: Which, nth: u64, strike: Strike) {
+        lock(&self.disk).watch.begin(which, Some((nth, strike)));
+    }
+
+    /// Such operations of one kind since [`Self::count`] or [`Self::strike_at`].
+    pub fn counted(&self, on: On) -> u64 {
+        lock(&self.disk).watch.counted(on)
+    }
+
+    /// Ends the counting: nothing is to happen any more at any operation. Ends [`Self::wait_for_strike`] too.
+    pub fn stand_down(&self) {
+        let mut disk = lock(&self.disk);
+        disk.watch.end();
+        disk.over.notify_all();
+    }
+
+    /// Waits until the chosen operation has come, or [`Self::stand_down`] says that it will not; answers whether it came.
+    pub fn wait_for_strike(&self) -> bool {
+        let mut disk = lock(&self.disk);
+        let over = Arc::clone(&disk.over);
+        while disk.watch.waits() {
+            disk = over.wait(disk).unwrap_or_else(PoisonError::into_inner);
+        }
+        disk.watch.struck()
+    }
+
+    /// Whether the chosen operation has come.
+    pub fn struck(&self) -> bool {
+        lock(&self.disk).watch.struck()
+    }
+
+    /// Breaks the disk now.
+    pub fn break_now(&self, how: Break) {
+        lock(&self.disk).break_by(how);
     }
 
     /// Switches all faults off and gives the room back.

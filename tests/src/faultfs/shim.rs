@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -19,6 +19,7 @@ use fuser::{
 use super::faults::{Faults, On};
 use super::image::Image;
 use super::tree::{Access, BLOCK, Body, Dir, Ino, Tree};
+use super::watch::{Break, Strike, Watch};
 
 /// Nothing the kernel knows stays true.
 const NO_TIME: Duration = Duration::ZERO;
@@ -33,23 +34,88 @@ const KIND_FILE: u32 = 0o100_000;
 pub(super) struct Disk {
     pub(super) tree: Tree,
     pub(super) faults: Faults,
+    pub(super) watch: Watch,
+    /// Told when the watch is over.
+    pub(super) over: Arc<Condvar>,
     listings: HashMap<u64, Vec<(Ino, FileType, OsString)>>,
     next_listing: u64,
 }
 
 impl Disk {
     pub(super) fn new(tree: Tree) -> Self {
-        Self { tree, faults: Faults::default(), listings: HashMap::new(), next_listing: 1 }
+        Self {
+            tree,
+            faults: Faults::default(),
+            watch: Watch::default(),
+            over: Arc::default(),
+            listings: HashMap::new(),
+            next_listing: 1,
+        }
     }
 
-    fn check(&mut self, on: On, ino: Ino) -> Result<(), Errno> {
-        let tree = &self.tree;
-        self.faults.check(on, || tree.path(ino))
+    /// Does an operation of a program's thread, if it may go on.
+    fn act<T>(
+        &mut self,
+        thread: u32,
+        on: On,
+        path: impl Fn(&Tree) -> String,
+        operation: impl FnOnce(&mut Tree) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        if self.watch.is_dead(thread) {
+            return Err(Errno::EIO);
+        }
+        let strike = self.watch.arrives(thread, on, || path(&self.tree));
+        match strike {
+            Some(Strike::KillBefore) => {
+                self.watch.kill(thread);
+                self.over.notify_all();
+                return Err(Errno::EIO);
+            }
+            Some(Strike::Break(how)) => {
+                self.break_by(how);
+                self.over.notify_all();
+            }
+            Some(Strike::KillAfter) | None => {}
+        }
+        let result = match self.faults.check(on, || path(&self.tree)) {
+            Ok(()) => operation(&mut self.tree),
+            Err(errno) => Err(errno),
+        };
+        if strike == Some(Strike::KillAfter) {
+            self.watch.kill(thread);
+            self.over.notify_all();
+        }
+        result
     }
 
-    fn check_name(&mut self, parent: Ino, name: &OsStr) -> Result<(), Errno> {
-        let tree = &self.tree;
-        self.faults.check(On::Name, || format!("{}/{}", tree.path(parent), name.to_string_lossy()))
+    /// The same for an operation on one file.
+    fn act_on<T>(
+        &mut self,
+        thread: u32,
+        on: On,
+        ino: INodeNo,
+        operation: impl FnOnce(&mut Tree) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        self.act(thread, on, |tree| tree.path(ino.0), operation)
+    }
+
+    /// The same for a change of a name.
+    fn act_on_name<T>(
+        &mut self,
+        thread: u32,
+        (parent, name): (INodeNo, &OsStr),
+        operation: impl FnOnce(&mut Tree) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        self.act(thread, On::Name, |tree| name_path(tree, parent, name), operation)
+    }
+
+    /// Breaks as it is told.
+    pub(super) fn break_by(&mut self, how: Break) {
+        match how {
+            Break::Full(free) => self.tree.set_free(free),
+            Break::ReadOnly => self.faults.set_read_only(true),
+            Break::Fails(on, answer) => self.faults.add(on, "", answer),
+        }
     }
 
     fn create(
@@ -60,20 +126,25 @@ impl Disk {
         mode: u32,
         body: Body,
     ) -> Result<FileAttr, Errno> {
-        self.check_name(parent.0, name)?;
         let mode = u16::try_from(mode & 0o7777).unwrap_or(0o600);
         let access = Access { mode, uid: req.uid(), gid: req.gid() };
-        let ino = self.tree.create(parent.0, name, body, access)?;
-        self.tree.attr(ino)
+        self.act_on_name(req.pid(), (parent, name), |tree| {
+            let ino = tree.create(parent.0, name, body, access)?;
+            tree.attr(ino)
+        })
     }
 
-    fn open(&mut self, ino: Ino, flags: OpenFlags) -> Result<(), Errno> {
-        self.check(On::Open, ino)?;
-        if self.faults.is_read_only() && flags.acc_mode() != OpenAccMode::O_RDONLY {
-            return Err(Errno::EROFS);
-        }
-        self.tree.opened(ino)
+    fn open(&mut self, req: &Request, ino: INodeNo, flags: OpenFlags) -> Result<(), Errno> {
+        let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        let read_only = self.faults.is_read_only();
+        self.act_on(req.pid(), On::Open, ino, |tree| {
+            if read_only && writes { Err(Errno::EROFS) } else { tree.opened(ino.0) }
+        })
     }
+}
+
+fn name_path(tree: &Tree, parent: INodeNo, name: &OsStr) -> String {
+    format!("{}/{}", tree.path(parent.0), name.to_string_lossy())
 }
 
 /// Takes the lock; a panic elsewhere does not make the files unusable.
@@ -139,7 +210,7 @@ impl Filesystem for Shim {
 
     fn setattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -161,8 +232,7 @@ impl Filesystem for Shim {
                 return Err(Errno::EROFS);
             }
             if let Some(size) = size {
-                disk.check(On::Write, ino.0)?;
-                disk.tree.resize(ino.0, size)?;
+                disk.act_on(req.pid(), On::Write, ino, |tree| tree.resize(ino.0, size))?;
             }
             disk.tree.set_access(ino.0, |access| {
                 access.mode = mode.and_then(|mode| u16::try_from(mode & 0o7777).ok()).unwrap_or(access.mode);
@@ -208,16 +278,14 @@ impl Filesystem for Shim {
         answer_entry(self.disk().create(req, parent, name, mode, Body::Dir(Dir::default())), reply);
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let mut disk = self.disk();
-        let result = disk.check_name(parent.0, name).and_then(|()| disk.tree.remove(parent.0, name, false));
-        answer_empty(result, reply);
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let remove = |tree: &mut Tree| tree.remove(parent.0, name, false);
+        answer_empty(self.disk().act_on_name(req.pid(), (parent, name), remove), reply);
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let mut disk = self.disk();
-        let result = disk.check_name(parent.0, name).and_then(|()| disk.tree.remove(parent.0, name, true));
-        answer_empty(result, reply);
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let remove = |tree: &mut Tree| tree.remove(parent.0, name, true);
+        answer_empty(self.disk().act_on_name(req.pid(), (parent, name), remove), reply);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
@@ -226,7 +294,7 @@ impl Filesystem for Shim {
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -238,25 +306,24 @@ impl Filesystem for Shim {
             return reply.error(Errno::EINVAL);
         }
         let replace = !flags.contains(RenameFlags::RENAME_NOREPLACE);
-        let mut disk = self.disk();
-        let result = disk
-            .check_name(parent.0, name)
-            .and_then(|()| disk.check_name(newparent.0, newname))
-            .and_then(|()| disk.tree.rename((parent.0, name), (newparent.0, newname), replace));
-        answer_empty(result, reply);
+        // Both names in one, for what matches either.
+        let path = |tree: &Tree| {
+            format!("{} {}", name_path(tree, parent, name), name_path(tree, newparent, newname))
+        };
+        let rename = |tree: &mut Tree| tree.rename((parent.0, name), (newparent.0, newname), replace);
+        answer_empty(self.disk().act(req.pid(), On::Name, path, rename), reply);
     }
 
-    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        let mut disk = self.disk();
-        let result = disk
-            .check_name(newparent.0, newname)
-            .and_then(|()| disk.tree.link(ino.0, newparent.0, newname))
-            .and_then(|()| disk.tree.attr(ino.0));
-        answer_entry(result, reply);
+    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let link = |tree: &mut Tree| {
+            tree.link(ino.0, newparent.0, newname)?;
+            tree.attr(ino.0)
+        };
+        answer_entry(self.disk().act_on_name(req.pid(), (newparent, newname), link), reply);
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.disk().open(ino.0, flags) {
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.disk().open(req, ino, flags) {
             Ok(()) => reply.opened(FileHandle(0), self.open_flags),
             Err(errno) => reply.error(errno),
         }
@@ -282,7 +349,7 @@ impl Filesystem for Shim {
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -292,7 +359,8 @@ impl Filesystem for Shim {
         reply: ReplyData,
     ) {
         let mut disk = self.disk();
-        match disk.check(On::Read, ino.0).and_then(|()| disk.tree.read(ino.0, offset, size)) {
+        let allowed = disk.act_on(req.pid(), On::Read, ino, |_| Ok(()));
+        match allowed.and_then(|()| disk.tree.read(ino.0, offset, size)) {
             Ok(bytes) => reply.data(bytes),
             Err(errno) => reply.error(errno),
         }
@@ -300,7 +368,7 @@ impl Filesystem for Shim {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -310,8 +378,8 @@ impl Filesystem for Shim {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let mut disk = self.disk();
-        match disk.check(On::Write, ino.0).and_then(|()| disk.tree.write(ino.0, offset, data)) {
+        let write = |tree: &mut Tree| tree.write(ino.0, offset, data);
+        match self.disk().act_on(req.pid(), On::Write, ino, write) {
             Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
         }
@@ -342,14 +410,14 @@ impl Filesystem for Shim {
         reply.ok();
     }
 
-    fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        let mut disk = self.disk();
-        answer_empty(disk.check(On::Sync, ino.0).and_then(|()| disk.tree.sync_file(ino.0)), reply);
+    fn fsync(&self, req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let sync = |tree: &mut Tree| tree.sync_file(ino.0);
+        answer_empty(self.disk().act_on(req.pid(), On::Sync, ino, sync), reply);
     }
 
-    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let mut disk = self.disk();
-        match disk.check(On::Open, ino.0).and_then(|()| disk.tree.entries(ino.0)) {
+        match disk.act_on(req.pid(), On::Open, ino, |tree| tree.entries(ino.0)) {
             Ok(entries) => {
                 let handle = disk.next_listing;
                 disk.next_listing += 1;
@@ -392,9 +460,9 @@ impl Filesystem for Shim {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        let mut disk = self.disk();
-        answer_empty(disk.check(On::Sync, ino.0).and_then(|()| disk.tree.sync_dir(ino.0)), reply);
+    fn fsyncdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let sync = |tree: &mut Tree| tree.sync_dir(ino.0);
+        answer_empty(self.disk().act_on(req.pid(), On::Sync, ino, sync), reply);
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
@@ -406,7 +474,7 @@ impl Filesystem for Shim {
 
     fn fallocate(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -417,12 +485,10 @@ impl Filesystem for Shim {
         if mode != 0 {
             return reply.error(Errno::EOPNOTSUPP);
         }
-        let mut disk = self.disk();
-        let mut allocate = || {
-            disk.check(On::Write, ino.0)?;
+        let allocate = |tree: &mut Tree| {
             let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
-            if end > disk.tree.len(ino.0)? { disk.tree.resize(ino.0, end) } else { Ok(()) }
+            if end > tree.len(ino.0)? { tree.resize(ino.0, end) } else { Ok(()) }
         };
-        answer_empty(allocate(), reply);
+        answer_empty(self.disk().act_on(req.pid(), On::Write, ino, allocate), reply);
     }
 }

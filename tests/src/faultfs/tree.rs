@@ -24,7 +24,7 @@ pub(super) const BLOCK: u64 = 4096;
 /// Removed files are looked for after this many removals; they cost only memory until then.
 const SWEEP_EVERY: usize = 256;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Body {
     File(Image),
     Dir(Dir),
@@ -32,7 +32,7 @@ pub(super) enum Body {
     Socket,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Dir {
     live: BTreeMap<OsString, Ino>,
     durable: BTreeMap<OsString, Ino>,
@@ -46,7 +46,7 @@ pub(super) struct Access {
     pub(super) gid: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Node {
     body: Body,
     access: Access,
@@ -97,7 +97,7 @@ impl Cut {
 }
 
 /// All of the file system.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tree {
     nodes: HashMap<Ino, Node>,
     next: Ino,
@@ -430,6 +430,30 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Brings everything to the disk.
+    pub(super) fn sync_all(&mut self) {
+        self.journal = Journal::default();
+        for node in self.nodes.values_mut() {
+            match &mut node.body {
+                Body::File(image) => image.sync(),
+                Body::Dir(dir) => dir.durable = dir.live.clone(),
+                Body::Symlink(_) | Body::Socket => {}
+            }
+        }
+    }
+
+    /// A disk with the same on it, which no program has open.
+    pub(super) fn copy(&self) -> Self {
+        let mut copy = self.clone();
+        for node in copy.nodes.values_mut() {
+            node.opens = 0;
+        }
+        copy.sync_all();
+        copy.sweep();
+        copy.used = copy.nodes.values().map(Node::cost).sum();
+        copy
     }
 
     /// Bytes that can still be written.

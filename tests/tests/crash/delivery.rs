@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use sotto_tests::running::Running;
 use sotto_tests::sotto::{COMMAND, Fate, Message, object};
 
@@ -16,6 +16,20 @@ pub(crate) fn safe_after(sender: &Running, fates: usize) -> anyhow::Result<HashS
         note(&line, &mut safe)?;
     }
     Ok(safe)
+}
+
+/// What a `send` that has ended, or was killed, told of as stored.
+pub(crate) fn told_safe(stdout: &[String]) -> anyhow::Result<HashSet<String>> {
+    let mut safe = HashSet::new();
+    for line in whole(stdout) {
+        note(line, &mut safe)?;
+    }
+    Ok(safe)
+}
+
+/// The lines of a program that may have been killed: that can cut the last one off.
+fn whole(stdout: &[String]) -> impl Iterator<Item = &String> {
+    stdout.iter().filter(|line| line.ends_with('}'))
 }
 
 /// Reads what a `send` that ends, or was killed, has still to say.
@@ -50,6 +64,35 @@ pub(crate) fn expect_all(history: &[Message], lines: &[String]) -> anyhow::Resul
         lines.len()
     );
     expect_no_twins(history)
+}
+
+/// The first lines, as many as there are, in order, once.
+pub(crate) fn expect_prefix(history: &[Message], lines: &[String]) -> anyhow::Result<()> {
+    expect_all(history, lines.get(..history.len()).context("more messages than lines")?)
+}
+
+/// What one or several `recv` printed together: each line, in order; at most this many of them twice, at once.
+pub(crate) fn expect_printed(stdout: &[String], lines: &[String], twice: usize) -> anyhow::Result<()> {
+    let mut printed = Vec::new();
+    for line in whole(stdout) {
+        printed.extend(Message::from_object(&object(line)?));
+    }
+    let all = printed.len();
+    printed.dedup_by(|a, b| a.id == b.id);
+    expect_all(&printed, lines).context("printed")?;
+    ensure!(all <= lines.len() + twice, "{all} lines printed for {} messages", lines.len());
+    Ok(())
+}
+
+/// After its recipient has fetched everything: what the sender's history says is what happened.
+pub(crate) fn expect_true_fates(written: &[Message], received: &[Message]) -> anyhow::Result<()> {
+    let there: HashSet<&String> = received.iter().map(|message| &message.id).collect();
+    for Message { id, text, fate, .. } in written {
+        let told = matches!(fate.as_deref(), Some("delivered" | "read"));
+        ensure!(told == there.contains(id), "{text:?} is {fate:?} to its sender, who is wrong");
+    }
+    ensure!(written.len() == received.len(), "{} written, {} received", written.len(), received.len());
+    Ok(())
 }
 
 /// No line that was not written, none twice, none out of order; some may be missing, but none of those marked safe.

@@ -1,7 +1,5 @@
 //! A server and two people, each with a folder of their own.
 
-use std::path::Path;
-
 use anyhow::Context;
 use sotto_tests::running::Running;
 use sotto_tests::sotto::Client;
@@ -12,30 +10,30 @@ use tempfile::TempDir;
 pub(crate) const PATIENT: &str = "100s";
 
 /// Alice writes, Bob is offline until a test lets him in.
+#[derive(Debug)]
 pub(crate) struct World {
     pub(crate) server: Server,
     pub(crate) alice: Client,
     pub(crate) bob: Client,
-    /// Passwords, and the data where a test has no other place for it.
-    _dir: TempDir,
+    /// Passwords and data, where a test has no other place for them.
+    _dir: Option<TempDir>,
 }
 
 impl World {
     /// All data in one temporary folder of the machine's own disk.
     pub(crate) fn on_disk() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let path = dir.path().to_owned();
-        Self::in_folders(dir, &path.join("server"), &path.join("alice"), &path.join("bob"))
-    }
-
-    /// Data in these folders; registers both.
-    pub(crate) fn in_folders(dir: TempDir, server: &Path, alice: &Path, bob: &Path) -> anyhow::Result<Self> {
-        let alice = Client::new("alice", alice, dir.path())?;
-        let bob = Client::new("bob", bob, dir.path())?;
-        let server = Server::start(server)?;
+        let client = |name: &str| Client::new(name, &dir.path().join(name), dir.path());
+        let (alice, bob) = (client("alice")?, client("bob")?);
+        let server = Server::start(&dir.path().join("server"))?;
         bob.register(server.address())?;
         alice.register(server.address())?;
-        Ok(Self { server, alice, bob, _dir: dir })
+        Ok(Self { server, alice, bob, _dir: Some(dir) })
+    }
+
+    /// A server that runs, and two who are registered on it.
+    pub(crate) fn of(server: Server, alice: Client, bob: Client) -> Self {
+        Self { server, alice, bob, _dir: None }
     }
 
     /// Alice starts to send these lines to Bob.
@@ -60,9 +58,16 @@ impl World {
     pub(crate) fn bobs_history(&self) -> anyhow::Result<Vec<sotto_tests::sotto::Message>> {
         self.bob.history("@alice").context("bob's history")
     }
+
+    /// What Alice's history says of Bob.
+    pub(crate) fn alices_history(&self) -> anyhow::Result<Vec<sotto_tests::sotto::Message>> {
+        self.alice.history("@bob").context("alice's history")
+    }
 }
 
-/// The messages of one batch.
+/// The messages of one batch. One in ten is long, so that the server keeps it in a file of its own.
 pub(crate) fn lines(batch: &str, count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("{batch} message {number} of {count}")).collect()
+    let long = "long ".repeat(2000);
+    let tail = |number: usize| if number % 10 == 9 { long.as_str() } else { "" };
+    (0..count).map(|number| format!("{batch} message {number} of {count} {}", tail(number))).collect()
 }

@@ -6,3 +6,4 @@ mod durability;
 mod faults;
 mod programs;
 mod sled;
+mod strikes;
