@@ -1,5 +1,7 @@
 //! Bundles, handshake headers and initial messages.
 
+use std::sync::OnceLock;
+
 use rand::{SeedableRng, rngs::StdRng};
 use sotto_crypto::{BodyKind, OpenError, PeerSessions, Purpose, fuzzing, open_sender};
 use sotto_proto::{SessionId, codec, prekey::PrekeyBundle};
@@ -24,8 +26,14 @@ pub fn handshake(data: &[u8]) {
     }
 }
 
-/// Alice's first message to Bob: handshake header and ratchet message.
-pub(crate) fn first_message(one_time: bool) -> Vec<u8> {
+/// Alice's first message to Bob, with one-time keys or without: handshake header and ratchet message.
+pub(crate) fn first_message(one_time: bool) -> &'static [u8] {
+    static MESSAGES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    let messages = MESSAGES.get_or_init(|| [false, true].map(made));
+    &messages[usize::from(one_time)]
+}
+
+fn made(one_time: bool) -> Vec<u8> {
     let [alice, bob] = devices();
     let mut rng = StdRng::seed_from_u64(2);
     let bundle = if one_time { &bob.bundles[0] } else { &bob.last_resort };
@@ -40,7 +48,7 @@ pub(crate) fn first_message(one_time: bool) -> Vec<u8> {
 fn initial(input: &mut Input<'_>) {
     let [_, bob] = devices();
     let real = first_message(input.flag());
-    let message = if input.flag() { input.rest().to_vec() } else { input.forged(&real) };
+    let message = if input.flag() { input.rest().to_vec() } else { input.forged(real) };
     let body = fuzzing::body(BodyKind::Initial, SessionId([0; 16]), message.clone());
     let (header, _) = fuzzing::split(&message);
     if let Ok(again) = fuzzing::handshake_header(header) {

@@ -143,13 +143,8 @@ impl World {
         }
         if self.sides[from].sessions.needs_bundle(Purpose::Message, self.now_ms).is_some() {
             let side = &self.sides[from];
-            let refused = side.sessions.seal(
-                &mut self.rng,
-                &side.device.pair,
-                &content,
-                Purpose::Message,
-                self.now_ms,
-            );
+            let refused =
+                side.sessions.seal(&mut self.rng, &side.device.pair, &content, Purpose::Message, self.now_ms);
             assert!(matches!(refused.err(), Some(SealError::NeedsBundle(_))));
             self.start(from);
         }

@@ -34,7 +34,9 @@ macro_rules! replays {
     };
 }
 
-replays! { envelope frames handshake lists ratchet }
+replays! {
+    client_records config content envelope export frames handshake lists ratchet server_records session terminal
+}
 
 #[test]
 fn every_target_has_a_corpus_a_replay_and_a_program() {
