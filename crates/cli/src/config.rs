@@ -48,7 +48,8 @@ impl Config {
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
+    /// Reads the text of a file.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
         let table: toml::Table = text.parse().map_err(|error| wrong(path, "it is not TOML").cause(error))?;
         let mut config = Self::default();
         for (key, value) in table {

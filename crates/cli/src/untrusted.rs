@@ -80,6 +80,7 @@ fn class(c: char) -> Class {
         | '\u{feff}'
         | '\u{ffa0}'
         | '\u{fff0}'..='\u{fffb}'
+        | '\u{13430}'..='\u{1343f}'
         | '\u{1bca0}'..='\u{1bca3}'
         | '\u{1d173}'..='\u{1d17a}'
         // Line and paragraph separators; marks, embeddings, overrides and isolates of bidirectional text.
@@ -119,6 +120,8 @@ mod tests {
         assert_eq!(shown("\u{9b}2J"), "\u{fffd}2J");
         assert_eq!(shown("a\u{202e}cod.exe\u{2066}"), "a\u{fffd}cod.exe\u{fffd}");
         assert_eq!(shown("pay\u{200b}pal\u{feff}\u{e0041}"), "pay\u{fffd}pal\u{fffd}\u{fffd}");
+        // A joiner of hieroglyphs: a format character that takes a cell in tables of widths, and has no ink.
+        assert_eq!(shown("a\u{13430}b"), "a\u{fffd}b");
         assert_eq!(shown("a\r\nb"), "a\u{fffd}\u{fffd}b");
         assert_eq!(shown("👨\u{200d}👩"), "👨👩");
         assert_eq!(shown("a\tb"), "a    b");

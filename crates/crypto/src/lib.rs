@@ -24,6 +24,9 @@ mod auth_key;
 mod chain_key;
 mod curve;
 mod device;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod header;
 mod kdf;

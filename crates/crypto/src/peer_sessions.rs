@@ -436,7 +436,7 @@ impl PeerSessions {
         Ok(Self { highest, request_starts, sessions, gone })
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn skipped_len(&self) -> usize {
         self.sessions.iter().map(|session| session.skipped_len()).sum()
     }

@@ -370,7 +370,7 @@ impl Ratchet {
     }
 
     /// The number of skipped keys.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn skipped_len(&self) -> usize {
         self.skipped.len()
     }

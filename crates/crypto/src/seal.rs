@@ -104,7 +104,7 @@ impl SealedBody {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut reader = Reader::new(bytes);
         let kind = match reader.u8()? {
             0 => BodyKind::Initial,
@@ -144,14 +144,24 @@ pub(crate) fn body_key(
 /// Seals a body from this device to the remote one. `None` only if the remote identity key does not work, which
 /// [`Pair::new`] has excluded, or the body is larger than any message.
 pub(crate) fn seal(rng: &mut impl CryptoRng, pair: &Pair, body: &SealedBody) -> Option<Envelope> {
+    seal_parts(rng, pair, &pair.mine().padded(), &body.encode())
+}
+
+/// Seals the plaintexts of both parts as they are.
+pub(crate) fn seal_parts(
+    rng: &mut impl CryptoRng,
+    pair: &Pair,
+    sender: &[u8],
+    body: &[u8],
+) -> Option<Envelope> {
     let ephemeral = CurveSecret::generate(rng);
     let recipient = pair.their_identity().as_bytes();
     let dh = ephemeral.agree(recipient).ok()?;
     let public = ephemeral.public();
     let sender_key = sender_key(&public, recipient, &dh);
-    let part1 = aead::seal(sender_key.expose(), &ZERO_NONCE, &ASSOCIATED, &pair.mine().padded()).ok()?;
+    let part1 = aead::seal(sender_key.expose(), &ZERO_NONCE, &ASSOCIATED, sender).ok()?;
     let body_key = body_key(&public, &pair.my_hash, &pair.their_hash, &dh, &pair.static_dh);
-    let part2 = aead::seal(body_key.expose(), &ZERO_NONCE, &ASSOCIATED, &body.encode()).ok()?;
+    let part2 = aead::seal(body_key.expose(), &ZERO_NONCE, &ASSOCIATED, body).ok()?;
     Some(Envelope { ephemeral: public, part1, part2 })
 }
 

@@ -271,7 +271,7 @@ impl Session {
         })
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn skipped_len(&self) -> usize {
         self.ratchet.skipped_len()
     }

@@ -19,6 +19,8 @@ use crate::{
 /// A message that waits longer than any key lives opens for nobody.
 const LONGEST_RETENTION_DAYS: u64 = 150;
 
+const MIB: u64 = 1024 * 1024;
+
 /// How the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
@@ -208,11 +210,22 @@ impl Config {
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
+        let Some(path) = file else { return Self::read(data_dir, None, environment) };
+        let place = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError { place: place.clone(), problem: error.to_string() })?;
+        Self::read(data_dir, Some((&place, &text)), environment)
+    }
+
+    /// The same from the text of a file, which `place` names.
+    pub(crate) fn read(
+        data_dir: PathBuf,
+        file: Option<(&str, &str)>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let mut config = Self::new(data_dir);
-        if let Some(path) = file {
-            let place = path.display().to_string();
-            let wrong = |problem: String| ConfigError { place: place.clone(), problem };
-            let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        if let Some((place, text)) = file {
+            let wrong = |problem: String| ConfigError { place: place.to_owned(), problem };
             let table: Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
             for (name, value) in flat(table) {
                 config.set(&name, &value).map_err(wrong)?;
@@ -262,12 +275,15 @@ impl Config {
                 self.mailbox_envelopes = number(name, value, limits::MAILBOX_FLOOR_PLACES + 1)?;
             }
             "limits.mailbox_mib" => {
-                self.mailbox_bytes = number::<u64>(name, value, 1)?.saturating_mul(1024 * 1024);
+                let mib = number::<u64>(name, value, 1)?;
+                self.mailbox_bytes = mib.checked_mul(MIB).ok_or_else(|| too_large(name))?;
             }
             "limits.registrations_per_address" => self.register_burst = number(name, value, 1)?,
             "limits.claims_per_account" => self.claim_burst = number(name, value, 8)?,
             "hashing.memory_mib" => {
-                self.hashing_memory = number::<usize>(name, value, 19)?.saturating_mul(1024 * 1024);
+                let bytes = number::<u64>(name, value, 19)?.checked_mul(MIB);
+                let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+                self.hashing_memory = bytes.ok_or_else(|| too_large(name))?;
             }
             "hashing.line" => self.hashing_line = number(name, value, 1)?,
             _ => return Err(unknown(name)),
@@ -299,17 +315,17 @@ impl Config {
             LogFormat::Json => "json",
         };
         format!(
-            "listen = {listen:?}\ndata_dir = {:?}\n{host}max_clients = {}\nregistration = {registration:?}\n\
+            "listen = {listen:?}\ndata_dir = {}\n{host}max_clients = {}\nregistration = {registration:?}\n\
              directory = {directory:?}\n\n[log]\nformat = {format:?}\nlevel = {:?}\n\
              \n[limits]\nretention_days = {}\nmailbox_envelopes = {}\nmailbox_mib = {}\n\
              registrations_per_address = {}\nclaims_per_account = {}\n\
              \n[hashing]\nmemory_mib = {}\nline = {}\n",
-            self.data_dir.display().to_string(),
+            Value::String(self.data_dir.display().to_string()),
             self.max_clients,
             self.log_level,
             self.retention_ms / limits::DAY_MS,
             self.mailbox_envelopes,
-            self.mailbox_bytes / (1024 * 1024),
+            self.mailbox_bytes / MIB,
             self.register_burst,
             self.claim_burst,
             self.hashing_memory / (1024 * 1024),
@@ -351,6 +367,10 @@ fn number<T: TryFrom<i64> + PartialOrd + Copy + std::fmt::Display>(
         .and_then(|number| T::try_from(number).ok())
         .filter(|number| *number >= least)
         .ok_or_else(|| format!("{name} is a whole number from {least}"))
+}
+
+fn too_large(name: &str) -> String {
+    format!("{name} is larger than any machine")
 }
 
 /// `PORT` or `ADDRESS:PORT`.
@@ -445,6 +465,21 @@ mod tests {
         assert_eq!(config.data_dir, PathBuf::from("/var/lib/sottod"));
         assert_eq!(load(&config.show(), &[]).unwrap(), config);
         assert_eq!(load(&example(), &[]).unwrap(), Config::new(PathBuf::from("/data")));
+        let odd = load("data_dir = \"a\\u0001\\\"\\\\\\nb\\u007f\"", &[]).unwrap();
+        assert_eq!(odd.data_dir, PathBuf::from("a\u{1}\"\\\nb\u{7f}"));
+        assert_eq!(load(&odd.show(), &[]).unwrap(), odd);
+    }
+
+    #[test]
+    fn what_no_machine_has_is_refused_and_not_rounded() {
+        for key in ["limits.mailbox_mib", "hashing.memory_mib"] {
+            let set = |mib: u64| load(&format!("{key} = {mib}"), &[]);
+            let config = set((u64::MAX >> 1) / MIB).unwrap();
+            assert_eq!(load(&config.show(), &[]).unwrap(), config);
+            assert!(
+                set(i64::MAX.cast_unsigned()).unwrap_err().to_string().contains("larger than any machine")
+            );
+        }
     }
 
     fn uncomment(line: &str) -> Option<&str> {

@@ -8,6 +8,9 @@ mod commands;
 mod config;
 pub mod core;
 mod duration;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod nearest;
 mod qr;

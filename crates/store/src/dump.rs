@@ -220,7 +220,7 @@ pub(crate) fn export(database: &Database, files: &Files, path: &Path) -> Result<
     Ok(Summary { version: database.layout.version, rows, bytes: out.bytes })
 }
 
-fn header(dump: &mut Hashing<BufReader<File>>) -> Result<u32, StoreError> {
+fn header(dump: &mut Hashing<impl Read>) -> Result<u32, StoreError> {
     if dump.array::<16>()? != *MAGIC {
         return Err(StoreError::Damaged("the file is no dump of a store".to_owned()));
     }
@@ -236,11 +236,11 @@ fn header(dump: &mut Hashing<BufReader<File>>) -> Result<u32, StoreError> {
 }
 
 /// Reads a dump from front to back; hands out each row.
-fn rows(
-    path: &Path,
+pub(crate) fn rows(
+    dump: impl Read,
     mut row: impl FnMut(&str, &[u8], &[u8]) -> Result<(), StoreError>,
 ) -> Result<Summary, StoreError> {
-    let mut dump = Hashing::new(BufReader::new(File::open(path)?));
+    let mut dump = Hashing::new(dump);
     let version = header(&mut dump)?;
     let mut count = 0_u64;
     let expected = loop {
@@ -260,9 +260,13 @@ fn rows(
     Ok(Summary { version, rows: count, bytes: dump.bytes })
 }
 
+fn opened(path: &Path) -> io::Result<BufReader<File>> {
+    File::open(path).map(BufReader::new)
+}
+
 /// Checks a dump from front to back.
 pub fn verify(path: &Path) -> Result<Summary, StoreError> {
-    rows(path, |_, _, _| Ok(()))
+    rows(opened(path)?, |_, _, _| Ok(()))
 }
 
 /// Makes a store from a dump in a folder that has none. A damaged dump is refused whole, before anything is written. The
@@ -280,7 +284,7 @@ pub fn import(path: &Path, folder: &Path, config: &StoreConfig) -> Result<Summar
     let generation = folder.begin()?;
     let database = Database::bare(&folder, generation, config)?;
     guarded(|| {
-        rows(path, |role, key, value| insert(&database, &files, role, key, value))?;
+        rows(opened(path)?, |role, key, value| insert(&database, &files, role, key, value))?;
         files.sync()?;
         prekeys::remove_one_time(&database.trees.prekey)?;
         database.begin_anew()?;

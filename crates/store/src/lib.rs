@@ -9,6 +9,9 @@ pub mod conformance;
 pub mod dump;
 pub mod ended;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod invite;
 pub mod mailbox;
 pub mod memory;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::workspace::packages;
 
 /// The whole picture of `ARCHITECTURE.md`: from, to.
-const EDGES: [(&str, &str); 15] = [
+const EDGES: [(&str, &str); 21] = [
     ("sotto-cli", "sotto-client"),
     ("sotto-cli", "sotto-proto"),
     ("sotto-cli", "sotto-server"),
@@ -13,6 +13,12 @@ const EDGES: [(&str, &str); 15] = [
     ("sotto-client", "sotto-migrations"),
     ("sotto-client", "sotto-proto"),
     ("sotto-crypto", "sotto-proto"),
+    ("sotto-fuzz", "sotto-cli"),
+    ("sotto-fuzz", "sotto-client"),
+    ("sotto-fuzz", "sotto-crypto"),
+    ("sotto-fuzz", "sotto-proto"),
+    ("sotto-fuzz", "sotto-server"),
+    ("sotto-fuzz", "sotto-store"),
     ("sotto-load", "sotto-client"),
     ("sotto-load", "sotto-crypto"),
     ("sotto-load", "sotto-proto"),

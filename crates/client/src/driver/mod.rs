@@ -17,6 +17,9 @@ mod connection;
 mod engine;
 mod errors;
 mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod local;
 mod password;

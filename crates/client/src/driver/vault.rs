@@ -140,12 +140,7 @@ impl Vault {
 
     /// Puts the file in its place in one step that a power cut does not split.
     fn write(&self, dir: &Path) -> Result<(), ClientError> {
-        let mut out = Writer::new();
-        out.u8(VERSION).count(self.wraps.len());
-        for (id, wrap) in &self.wraps {
-            out.raw(&id.0).bytes(wrap);
-        }
-        let bytes = out.finish();
+        let bytes = self.encode();
         let new = dir.join(FILE_NEW);
         let write = || -> io::Result<()> {
             let mut file =
@@ -158,7 +153,16 @@ impl Vault {
         sync_folder(dir)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.u8(VERSION).count(self.wraps.len());
+        for (id, wrap) in &self.wraps {
+            out.raw(&id.0).bytes(wrap);
+        }
+        out.finish()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8()?;
         if !(1..=VERSION).contains(&version) {
@@ -172,6 +176,13 @@ impl Vault {
         }
         reader.finish()?;
         Ok(Self { wraps })
+    }
+}
+
+#[cfg(feature = "fuzzing")]
+impl Vault {
+    pub(super) fn into_wraps(self) -> Vec<Vec<u8>> {
+        self.wraps.into_iter().map(|(_, wrap)| wrap).collect()
     }
 }
 

@@ -5,6 +5,9 @@ mod account;
 mod certified;
 mod contact;
 mod fate;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod history;
 mod identity;
 mod outbox;

@@ -495,7 +495,12 @@ pub(crate) fn encode_id(id: PrekeyId) -> Vec<u8> {
 
 pub(crate) fn decode_id(value: &[u8]) -> Result<PrekeyId, StoreError> {
     let mut reader = versioned(value, "a prekey's number")?;
-    reader.u32().map(PrekeyId).map_err(damaged("a prekey's number"))
+    let read = || {
+        let id = PrekeyId(reader.u32()?);
+        reader.finish()?;
+        Ok(id)
+    };
+    read().map_err(damaged("a prekey's number"))
 }
 
 /// The row `state` of the tree `meta`, written last in each commit.
@@ -546,5 +551,28 @@ pub(crate) fn encode_number(number: u64) -> Vec<u8> {
 
 pub(crate) fn decode_number(value: &[u8]) -> Result<u64, StoreError> {
     let mut reader = versioned(value, "a number")?;
-    reader.u64().map_err(damaged("a number"))
+    let read = || {
+        let number = reader.u64()?;
+        reader.finish()?;
+        Ok(number)
+    };
+    read().map_err(damaged("a number"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_with_something_behind_it_is_damaged() {
+        let (id, number) = (encode_id(PrekeyId(7)), encode_number(8));
+        assert_eq!((decode_id(&id).unwrap(), decode_number(&number).unwrap()), (PrekeyId(7), 8));
+        let longer = |mut value: Vec<u8>| {
+            value.push(0);
+            value
+        };
+        assert!(matches!(decode_id(&longer(id)), Err(StoreError::Damaged(_))));
+        assert!(matches!(decode_number(&longer(number)), Err(StoreError::Damaged(_))));
+    }
 }

@@ -5,6 +5,9 @@ mod machine;
 mod start;
 mod terminal;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::terminal::fuzzing;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

@@ -1,6 +1,5 @@
 //! Where lines come from and texts go: a terminal with a line editor, or two pipes.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 
@@ -8,11 +7,9 @@ use sotto_proto::content::MAX_TEXT;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::editor::{Edit, Editor};
-use super::fold::fold;
-use super::keys::{Decoder, Key};
+use super::screen::{Done, Screen};
 use super::tty::{self, Tty};
-use super::view::{Style, View};
+use super::view::Style;
 use crate::failure::Failure;
 use crate::input::{self, Input, Line};
 use crate::output::Printed;
@@ -49,17 +46,9 @@ enum Side {
 
 struct Terminal {
     tty: Tty,
-    decoder: Decoder,
-    keys: VecDeque<Key>,
-    editor: Editor,
-    view: View,
-    /// The context in which the line was begun.
-    begun: Option<u64>,
-    /// Whether the prompt is to stand there.
-    prompting: bool,
+    screen: Screen,
     resized: Signal,
     continued: Signal,
-    ended: bool,
 }
 
 impl Console {
@@ -75,19 +64,12 @@ impl Console {
             let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
             let style = if plain || dumb { Style::Append } else { Style::Cursor };
             let tty = Tty::open(!dumb).map_err(failed)?;
-            let view = View::new(style, prompt, tty.size());
             Side::Terminal(Box::new(Terminal {
+                screen: Screen::new(style, prompt, tty.size(), commands),
                 tty,
-                decoder: Decoder::default(),
-                keys: VecDeque::new(),
-                editor: Editor::new(commands, style == Style::Append),
-                view,
-                begun: None,
-                prompting: false,
                 resized: signal(SignalKind::window_change()).map_err(failed)?,
                 continued: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))
                     .map_err(failed)?,
-                ended: false,
             }))
         } else {
             Side::Pipe(read_lines(stdin))
@@ -103,18 +85,14 @@ impl Console {
     /// Names that can be completed.
     pub(in crate::command::chat) fn set_names(&mut self, names: Vec<String>) {
         if let Side::Terminal(terminal) = &mut self.side {
-            terminal.editor.set_names(names);
+            terminal.screen.set_names(names);
         }
     }
 
     /// Shows the prompt from now on.
     pub(in crate::command::chat) fn prompt(&mut self) -> Result<(), Failure> {
         let Side::Terminal(terminal) = &mut self.side else { return Ok(()) };
-        if terminal.prompting {
-            return Ok(());
-        }
-        terminal.prompting = true;
-        let written = terminal.view.draw(terminal.editor.text(), terminal.editor.cursor());
+        let written = terminal.screen.prompt();
         self.write(&written).map(|_| ())
     }
 
@@ -122,7 +100,7 @@ impl Console {
     pub(in crate::command::chat) fn print(&mut self, lines: &str) -> Result<Printed, Failure> {
         let written = match &mut self.side {
             Side::Pipe(_) => lines.to_owned(),
-            Side::Terminal(terminal) => terminal.around(lines),
+            Side::Terminal(terminal) => terminal.screen.around(lines),
         };
         self.write(&written)
     }
@@ -130,8 +108,7 @@ impl Console {
     /// Gives the terminal back for a question of another kind.
     pub(in crate::command::chat) fn pause(&mut self) -> Result<(), Failure> {
         let Side::Terminal(terminal) = &mut self.side else { return Ok(()) };
-        terminal.prompting = false;
-        let written = terminal.view.erase();
+        let written = terminal.screen.pause();
         self.write(&written)?;
         tty::restore();
         Ok(())
@@ -194,36 +171,36 @@ impl Console {
                 }
                 Side::Terminal(terminal) => terminal,
             };
-            if let Some(key) = terminal.keys.pop_front() {
-                let (written, heard) = terminal.key(key, context);
+            if let Some(key) = terminal.screen.next_key() {
+                let (mut written, done) = terminal.screen.key(key, context);
+                if done == Some(Done::Suspend) {
+                    written = terminal.suspend(&written);
+                }
                 self.write(&written)?;
-                if let Some(heard) = heard {
+                if let Some(Done::Heard(heard)) = done {
                     return Ok(heard);
                 }
                 continue;
             }
-            if terminal.ended {
+            if terminal.screen.ended() {
                 return Ok(Heard::End);
             }
             let mut buffer = [0; KEYS];
             let written = tokio::select! {
                 read = terminal.tty.read(&mut buffer) => {
                     let read = read.map_err(|error| Failure::io("the terminal cannot be read", &error))?;
-                    terminal.ended = read == 0;
-                    terminal.keys.extend(terminal.decoder.feed(buffer.get(..read).unwrap_or_default()));
+                    terminal.screen.feed(buffer.get(..read).unwrap_or_default());
                     continue;
                 }
                 _ = terminal.resized.recv() => {
                     let size = terminal.tty.size();
-                    terminal.view.resized(size);
-                    terminal.redraw()
+                    terminal.screen.resized(size)
                 }
                 _ = terminal.continued.recv() => {
                     // Whoever stopped it may have changed the terminal, and its size.
                     terminal.tty.take().map_err(|error| Failure::io("the terminal cannot be used", &error))?;
                     let size = terminal.tty.size();
-                    terminal.view.resized(size);
-                    terminal.redraw()
+                    terminal.screen.resized(size)
                 }
             };
             self.write(&written)?;
@@ -232,20 +209,9 @@ impl Console {
 }
 
 impl Terminal {
-    /// Lines above the prompt.
-    fn around(&mut self, lines: &str) -> String {
-        let mut written = self.view.erase();
-        written.push_str(&fold(lines, self.view.columns()));
-        if self.prompting {
-            written.push_str(&self.view.draw(self.editor.text(), self.editor.cursor()));
-        }
-        written
-    }
-
     /// Gives the terminal back and stops, as Ctrl-Z does to other programs; goes on here when the shell says so. Where nobody
     /// could say so the kernel does not stop it.
-    fn suspend(&mut self) -> String {
-        let away = self.view.erase();
+    fn suspend(&mut self, away: &str) -> String {
         let mut stdout = io::stdout().lock();
         let _ = stdout.write_all(away.as_bytes()).and_then(|()| stdout.flush());
         drop(stdout);
@@ -253,55 +219,7 @@ impl Terminal {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
         // A terminal that cannot be taken is noticed when it is read.
         let _ = self.tty.take();
-        self.redraw()
-    }
-
-    fn redraw(&mut self) -> String {
-        if self.prompting {
-            self.view.redraw(self.editor.text(), self.editor.cursor())
-        } else {
-            String::new()
-        }
-    }
-
-    fn key(&mut self, key: Key, context: u64) -> (String, Option<Heard>) {
-        let too_long = key == Key::PasteTooLong;
-        if self.editor.text().is_empty() {
-            self.begun = None;
-        }
-        let before = self.editor.text().to_owned();
-        let edit = self.editor.key(key);
-        if !self.editor.text().is_empty() {
-            self.begun.get_or_insert(context);
-        }
-        let (text, cursor) = (self.editor.text(), self.editor.cursor());
-        let written = match edit {
-            Edit::Nothing => String::new(),
-            Edit::Appended(added) => self.view.append(&added, text),
-            Edit::Shortened(gone) => self.view.shorten(&gone, text, cursor),
-            Edit::Changed => self.view.redraw(text, cursor),
-            Edit::Refused if too_long => {
-                self.around(&format!("The paste is longer than {MAX_TEXT} bytes; nothing of it was taken.\n"))
-            }
-            Edit::Refused => "\x07".to_owned(),
-            Edit::Choices(choices) => {
-                let choices = Sanitised::line(&choices.join("  "));
-                self.around(&format!("{choices}\n"))
-            }
-            Edit::Clear => self.view.clear(text, cursor),
-            Edit::Suspend => return (self.suspend(), None),
-            Edit::Line(line) => {
-                self.prompting = false;
-                let begun = self.begun.take().unwrap_or(context);
-                return (self.view.enter(&before), Some(Heard::Line { text: line, begun }));
-            }
-            Edit::Interrupted => return (self.view.enter(""), Some(Heard::Interrupted)),
-            Edit::EndOfInput => {
-                self.ended = true;
-                return (self.view.enter(""), Some(Heard::End));
-            }
-        };
-        (written, None)
+        self.screen.redraw()
     }
 }
 
@@ -309,7 +227,7 @@ impl Drop for Console {
     /// What is printed after this stands on a line of its own.
     fn drop(&mut self) {
         if let Side::Terminal(terminal) = &mut self.side {
-            let written = terminal.view.erase();
+            let written = terminal.screen.erase();
             let _ = self.write(&written);
         }
     }

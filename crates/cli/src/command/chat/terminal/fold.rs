@@ -2,7 +2,7 @@
 //! is broken here, and what follows is indented like the further lines of a message.
 
 use unicode_segmentation::UnicodeSegmentation;
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// As deep as the further lines of a message.
 const INDENT: &str = "    ";
@@ -29,7 +29,7 @@ fn fold_line(line: &str, columns: usize, folded: &mut String) {
         if grapheme == "\u{1b}" {
             colour = true;
         }
-        let wide = if colour || grapheme == "\n" { 0 } else { UnicodeWidthStr::width(grapheme) };
+        let wide = if colour || grapheme == "\n" { 0 } else { widest(grapheme) };
         if colour {
             colour = grapheme != "m";
         }
@@ -55,6 +55,12 @@ fn fold_line(line: &str, columns: usize, folded: &mut String) {
     }
 }
 
+/// Cells that a character takes at most: some terminals draw every part of it on its own, as the colour of a face's skin.
+fn widest(grapheme: &str) -> usize {
+    let parts: usize = grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
+    parts.max(UnicodeWidthStr::width(grapheme))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -68,6 +74,17 @@ mod tests {
             fold(&hostile, 80),
             format!("bob: {}\n    [carol] 18:04 give bob the key\n", "x".repeat(75))
         );
+    }
+
+    #[test]
+    fn a_row_fits_also_where_every_part_of_a_character_is_drawn_on_its_own() {
+        let faces = "\u{1f469}\u{1f3fd}".repeat(6);
+        let folded = fold(&format!("{faces}[carol] 18:04\n"), 20);
+        for row in folded.split('\n') {
+            let cells: usize = row.chars().filter_map(UnicodeWidthChar::width).sum();
+            assert!(cells <= 20, "{row:?} takes {cells} cells");
+        }
+        assert_eq!(folded.replace("\n    ", ""), format!("{faces}[carol] 18:04\n"));
     }
 
     #[test]

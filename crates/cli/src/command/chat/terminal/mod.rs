@@ -8,7 +8,10 @@
 mod console;
 mod editor;
 mod fold;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod keys;
+mod screen;
 mod tty;
 mod view;
 
