@@ -42,6 +42,11 @@ impl Counts {
         Moment { nth: part(of, rng), of }
     }
 
+    /// A point at which the power fails.
+    pub(crate) fn draw_cut(&self, rng: &mut StdRng) -> Point {
+        Point { then: Then::Cut, ..self.draw(0, rng) }
+    }
+
     /// A point anywhere in the round. The same seed lands at the same part of a round that is a little longer; every
     /// second seed is one of a power cut.
     pub(crate) fn draw(&self, seed: u64, rng: &mut StdRng) -> Point {

@@ -46,7 +46,7 @@ fn kill_server(
 }
 
 /// Lets a client's command work while the server is killed at these points; answers how the command ended.
-fn under_kills(
+pub(crate) fn under_kills(
     (disk, server): (&FaultFs, &mut Server),
     command: Running,
     points: &[Point],
