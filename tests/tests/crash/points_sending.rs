@@ -46,7 +46,7 @@ fn kill_server(
 }
 
 /// Lets a client's command work while the server is killed at these points; answers how the command ended.
-fn under_kills(
+pub(crate) fn under_kills(
     (disk, server): (&FaultFs, &mut Server),
     command: Running,
     points: &[Point],
@@ -160,37 +160,89 @@ fn a_server_killed_at_any_point_of_sending_loses_nothing() {
     tally.end();
 }
 
-/// A client that is killed at a point.
-struct Victim {
-    kind: &'static str,
-    disk: fn(&Machines) -> &FaultFs,
+/// A client to which something happens while it works.
+pub(crate) struct Victim {
+    pub(crate) disk: fn(&Machines) -> &FaultFs,
     /// What happens before.
-    prepare: fn(&World, &[String]) -> anyhow::Result<()>,
-    /// During what it is killed.
-    work: fn(&World, &[String]) -> anyhow::Result<Running>,
+    pub(crate) prepare: fn(&World, &[String]) -> anyhow::Result<()>,
+    /// During what it happens.
+    pub(crate) work: fn(&World, &[String]) -> anyhow::Result<Running>,
     /// What holds then.
-    holds: fn(&World, &[String], &Finished) -> anyhow::Result<()>,
+    pub(crate) holds: fn(&World, &[String], &Finished) -> anyhow::Result<()>,
+}
+
+/// Alice, who sends.
+pub(crate) const SENDER: Victim = Victim {
+    disk: |machines| &machines.alice,
+    prepare: |_, _| Ok(()),
+    work: |world, lines| world.start_sending(lines, PATIENT),
+    holds: sender_holds,
+};
+
+/// Bob, who fetches what waits.
+pub(crate) const RECIPIENT: Victim = Victim {
+    disk: |machines| &machines.bob,
+    prepare: |world, lines| {
+        let sent = world.start_sending(lines, PATIENT)?.wait(COMMAND)?;
+        ensure!(sent.code == Some(0), "{sent:?}");
+        Ok(())
+    },
+    work: |world, _| world.bob.start(&["recv", "--timeout", PATIENT], ""),
+    holds: |world, lines, finished| {
+        let mut printed = finished.stdout.clone();
+        printed.extend(received(world)?);
+        // The line whose printing was not recorded yet may be repeated.
+        expect_printed(&printed, lines, 1)?;
+        expect_arrived(world, lines, &HashSet::new())
+    },
+};
+
+fn sender_holds(world: &World, lines: &[String], finished: &Finished) -> anyhow::Result<()> {
+    let mut safe = told_safe(&finished.stdout)?;
+    let written = world.alices_history()?;
+    // What was read is there from the front; what left is what is there.
+    expect_prefix(&written, lines)?;
+    safe.extend(written.iter().filter(|message| message.is_safe()).map(|message| message.id.clone()));
+    world.drain_outbox()?;
+    let printed = received(world)?;
+    expect_printed(&printed, &lines[..written.len()], 0)?;
+    expect_arrived(world, &lines[..written.len()], &safe)?;
+    // The conversation goes on, both ways.
+    world.alice.ok(&["send", "@bob", "and on"])?;
+    world.bob.ok(&["send", "@alice", "and back"])?;
+    let heard = world.bob.ok(&["recv", "--timeout", PATIENT])?.messages();
+    ensure!(texts(&heard) == ["and on"], "{heard:?}");
+    let heard = world.alice.ok(&["recv", "--timeout", PATIENT])?.messages();
+    ensure!(texts(&heard) == ["and back"], "{heard:?}");
+    Ok(())
 }
 
 impl Victim {
-    fn rounds(&self) {
-        let Some(stage) = Stage::lease(self.kind).unwrap() else { return };
-        let (mut counts, mut tally) = (None, Tally::new(self.kind));
+    /// The machines of a round, made ready.
+    pub(crate) fn prepared(&self, stage: &Stage, lines: &[String]) -> anyhow::Result<Machines> {
+        let machines = stage.start()?;
+        (self.prepare)(&machines.world, lines)?;
+        Ok(machines)
+    }
+
+    /// How many operations a round makes to which nothing happens.
+    pub(crate) fn count(&self, stage: &Stage, lines: &[String]) -> anyhow::Result<Counts> {
+        let machines = self.prepared(stage, lines)?;
+        let disk = (self.disk)(&machines);
+        Counts::begin(disk);
+        let finished = (self.work)(&machines.world, lines)?.wait(COMMAND)?;
+        ensure!(finished.code == Some(0), "{finished:?}");
+        disk.stand_down();
+        Ok(Counts::of(disk))
+    }
+
+    fn kill(&self, kind: &str) {
+        let Some(stage) = Stage::lease(kind).unwrap() else { return };
         let lines = lines("only", few_messages());
-        let prepared = || {
-            let machines = stage.start()?;
-            (self.prepare)(&machines.world, &lines)?;
-            anyhow::Ok(machines)
-        };
-        rounds(self.kind, |seed, rng| {
-            if counts.is_none() {
-                let machines = prepared()?;
-                Counts::begin((self.disk)(&machines));
-                (self.work)(&machines.world, &lines)?.wait(COMMAND)?;
-                counts = Some(Counts::of((self.disk)(&machines)));
-            }
-            let point = counts.as_ref().context("counted above")?.draw(seed, rng);
-            let machines = prepared()?;
+        let (counts, mut tally) = (self.count(&stage, &lines).unwrap(), Tally::new(kind));
+        rounds(kind, |seed, rng| {
+            let point = counts.draw(seed, rng);
+            let machines = self.prepared(&stage, &lines)?;
             let disk = (self.disk)(&machines);
             point.arm(disk);
             let finished = (self.work)(&machines.world, &lines)?.wait(COMMAND)?;
@@ -209,54 +261,12 @@ impl Victim {
 
 #[test]
 fn a_sender_killed_at_any_point_keeps_its_word() {
-    Victim {
-        kind: "sender killed at a point",
-        disk: |machines| &machines.alice,
-        prepare: |_, _| Ok(()),
-        work: |world, lines| world.start_sending(lines, PATIENT),
-        holds: |world, lines, finished| {
-            let mut safe = told_safe(&finished.stdout)?;
-            let written = world.alices_history()?;
-            // What was read is there from the front; what left is what is there.
-            expect_prefix(&written, lines)?;
-            safe.extend(written.iter().filter(|message| message.is_safe()).map(|message| message.id.clone()));
-            world.drain_outbox()?;
-            let printed = received(world)?;
-            expect_printed(&printed, &lines[..written.len()], 0)?;
-            expect_arrived(world, &lines[..written.len()], &safe)?;
-            // The conversation goes on, both ways.
-            world.alice.ok(&["send", "@bob", "and on"])?;
-            world.bob.ok(&["send", "@alice", "and back"])?;
-            let heard = world.bob.ok(&["recv", "--timeout", PATIENT])?.messages();
-            ensure!(texts(&heard) == ["and on"], "{heard:?}");
-            let heard = world.alice.ok(&["recv", "--timeout", PATIENT])?.messages();
-            ensure!(texts(&heard) == ["and back"], "{heard:?}");
-            Ok(())
-        },
-    }
-    .rounds();
+    SENDER.kill("sender killed at a point");
 }
 
 #[test]
 fn a_recipient_killed_at_any_point_has_everything_once() {
-    Victim {
-        kind: "recipient killed at a point",
-        disk: |machines| &machines.bob,
-        prepare: |world, lines| {
-            let sent = world.start_sending(lines, PATIENT)?.wait(COMMAND)?;
-            ensure!(sent.code == Some(0), "{sent:?}");
-            Ok(())
-        },
-        work: |world, _| world.bob.start(&["recv", "--timeout", PATIENT], ""),
-        holds: |world, lines, finished| {
-            let mut printed = finished.stdout.clone();
-            printed.extend(received(world)?);
-            // The kill may repeat the one line whose printing was not recorded yet.
-            expect_printed(&printed, lines, 1)?;
-            expect_arrived(world, lines, &HashSet::new())
-        },
-    }
-    .rounds();
+    RECIPIENT.kill("recipient killed at a point");
 }
 
 fn texts(messages: &[Message]) -> Vec<&str> {

@@ -29,6 +29,7 @@ pub(crate) struct Stage {
     port: u16,
     /// Passwords.
     secrets: TempDir,
+    alices_phrase: String,
 }
 
 /// A stage that is this test's alone, for the port is.
@@ -68,10 +69,10 @@ impl Stage {
         let process = Server::start_with(options)?;
         let client =
             |name: &str, disk: &FaultFs| Client::new(name, &disk.path().join("data"), secrets.path());
-        client("alice", &alice)?.register(process.address())?;
+        let alices_phrase = client("alice", &alice)?.register(process.address())?;
         client("bob", &bob)?.register(process.address())?;
         ensure!(process.stop(STOP)?.code == Some(0), "the server does not stop");
-        Ok(Self { server, alice, bob, port, secrets })
+        Ok(Self { server, alice, bob, port, secrets, alices_phrase })
     }
 
     /// The same with other disks, made from these: to be dropped before the stage is given back.
@@ -88,9 +89,22 @@ impl Stage {
 
     /// Copies of the disks with the server running.
     pub(crate) fn start(&self) -> anyhow::Result<Machines> {
+        self.start_with(|options| options)
+    }
+
+    /// The same with other options of the server's.
+    pub(crate) fn start_with(
+        &self,
+        change: impl FnOnce(ServerOptions) -> ServerOptions,
+    ) -> anyhow::Result<Machines> {
         let copies = [self.server.mount_copy()?, self.alice.mount_copy()?, self.bob.mount_copy()?];
-        let server = Server::start_with(self.options(&copies[0])?)?;
+        let server = Server::start_with(change(self.options(&copies[0])?))?;
         self.world(copies, server)
+    }
+
+    /// Alice's recovery phrase.
+    pub(crate) fn alices_phrase(&self) -> &str {
+        &self.alices_phrase
     }
 
     /// Copies of other disks: the stage's own with something more on them.

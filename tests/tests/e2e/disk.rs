@@ -47,6 +47,32 @@ fn a_recipients_full_disk_leaves_the_messages_on_the_server() {
     assert_eq!(bob.history("@alice").unwrap(), received);
 }
 
+/// After a failed sync the message may be there or not: who hears that it is not would write it a second time.
+#[test]
+fn a_senders_failing_disk_is_said_with_what_to_do() {
+    let Some(disk) = mount_or_skip("a_senders_failing_disk_is_said_with_what_to_do").unwrap() else { return };
+    let town = Town::new().unwrap();
+    let bob = town.person("bob").unwrap();
+    let alice = Client::new("alice", &disk.path().join("alice"), &town.path("")).unwrap();
+    alice.register(town.server.address()).unwrap();
+    alice.ok(&["send", "@bob", "before"]).unwrap();
+
+    for on in [On::Sync, On::Write] {
+        disk.fail(on, "store.db", Answer::Io);
+        let failed = alice.run(&["send", "@bob", "into the void"]).unwrap().expect_code(8).unwrap();
+        let error = failed.error().expect("an error object");
+        assert_eq!(error["kind"], "local_store");
+        assert!(error["hint"].as_str().expect("what to do").contains("disk"), "{error}");
+        assert!(!error["message"].as_str().expect("a text").contains("nothing"), "{error}");
+        disk.heal();
+    }
+    let waits = alice.ok(&["outbox", "list"]).unwrap();
+    let waits = waits.objects.iter().filter(|object| object["text"] == "into the void").count();
+    alice.ok(&["recv"]).unwrap();
+    let received = bob.ok(&["recv"]).unwrap().messages();
+    assert_eq!(texts(&received).len(), 1 + waits, "{received:?}");
+}
+
 #[test]
 fn a_servers_full_disk_refuses_and_loses_nothing() {
     let Some(disk) = mount_or_skip("a_servers_full_disk_refuses_and_loses_nothing").unwrap() else { return };

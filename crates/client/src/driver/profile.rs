@@ -285,15 +285,19 @@ pub(super) fn sync_folder(dir: &Path) -> Result<(), ClientError> {
 
 /// A file operation that failed, sorted by who can mend it.
 pub(super) fn file_error(what: &str, path: &Path, error: &io::Error) -> ClientError {
-    let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
-        io::ErrorKind::PermissionDenied
-        | io::ErrorKind::ReadOnlyFilesystem
-        | io::ErrorKind::NotADirectory
-        | io::ErrorKind::AlreadyExists => ErrorKind::Invalid,
-        _ => ErrorKind::LocalStore,
+    let (kind, hint) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (ErrorKind::DiskFull, "free some space and run the command again")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            (ErrorKind::Invalid, "let this user write there, or use another --data-dir")
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            (ErrorKind::Invalid, "make room for a folder there, or use another --data-dir")
+        }
+        _ => (ErrorKind::LocalStore, "look at this machine's disk, then run the command again"),
     };
-    ClientError::new(kind, format!("cannot {what} {}", path.display())).cause(error)
+    ClientError::new(kind, format!("cannot {what} {}", path.display())).cause(error).hint(hint)
 }
 
 /// Runs blocking work off the async threads.

@@ -79,9 +79,10 @@ impl From<StoreError> for ClientError {
             StoreError::Damaged(cause) => Self::new(ErrorKind::LocalStore, "the local store cannot be read")
                 .cause(cause)
                 .hint("sign this machine in as a new device: sotto --profile NEW login SERVER USER"),
-            StoreError::Failed(cause) => {
-                Self::new(ErrorKind::LocalStore, "the local store failed; nothing was changed").cause(cause)
-            }
+            // After a failed sync nobody knows whether the last change is on the disk: the next start sees.
+            StoreError::Failed(cause) => Self::new(ErrorKind::LocalStore, "the local store failed").cause(cause).hint(
+                "look at this machine's disk; then see what was kept (sotto outbox list) before you run the command again",
+            ),
         }
     }
 }
