@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use rand_core::CryptoRng;
 use sotto_proto::{
     Envelope, SessionId,
-    limits::{MAX_CONTENT, MAX_GENERATION, MAX_SESSIONS_PER_DEVICE, RETENTION_MARGIN_MS},
+    limits::{MAX_CONTENT, MAX_GENERATION, MAX_SESSIONS_PER_DEVICE, session_kept_ms},
     prekey::PrekeyBundle,
     wire::{Reader, WireError},
 };
@@ -33,7 +33,7 @@ const MAX_GONE: usize = 10 * MAX_SESSIONS_PER_DEVICE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose<'a> {
     /// Anything but a re-send request: the session of the highest generation that is neither condemned nor unanswered
-    /// for seven days.
+    /// for seven days, however often it was answered before.
     Message,
     /// A re-send request: a handshake of this device that is younger than a day, or answered within a day. Never a
     /// session in which one of the named bodies was sealed, for a request that comes in another session is what
@@ -332,10 +332,12 @@ impl PeerSessions {
         }
     }
 
-    /// Drops sessions, skipped keys and marks of dropped sessions that have not been used for the server's retention
-    /// time plus 30 days; the session that sends is kept. Call it at start and daily.
+    /// Drops sessions, skipped keys and marks of dropped sessions that have not been used for as long as something can still
+    /// come in them: this device's last message waits in its outbox and at the server, the peer writes in the session until it
+    /// has not been answered for seven days, and that message waits as long. The session that sends is kept. Call it at start
+    /// and daily.
     pub fn prune(&self, now_ms: u64, retention_ms: u64) -> Self {
-        let oldest_ms = now_ms.saturating_sub(retention_ms.saturating_add(RETENTION_MARGIN_MS));
+        let oldest_ms = now_ms.saturating_sub(session_kept_ms(retention_ms));
         let sender = self.sender(Purpose::Message, now_ms).map(|session| session.id());
         let mut next = self.duplicate();
         next.gone.retain(|gone| gone.since_ms >= oldest_ms);

@@ -164,11 +164,11 @@ impl Session {
         self.associated == self.role.associated(pair)
     }
 
-    /// Whether new messages may be sealed in it.
+    /// Whether new messages may be sealed in it. What the peer has not answered in for long it may have forgotten by the time
+    /// that they arrive.
     pub(crate) fn carries_messages(&self, now_ms: u64) -> bool {
-        let stale = matches!(self.role, Role::Unanswered { .. })
-            && now_ms.saturating_sub(self.created_ms) >= UNANSWERED_SESSION_MS;
-        !self.condemned && !stale
+        let answered_ms = self.created_ms.max(self.last_received_ms);
+        !self.condemned && now_ms.saturating_sub(answered_ms) < UNANSWERED_SESSION_MS
     }
 
     /// Whether a re-send request may be sealed in it: only in a handshake of this device, which nobody else can have

@@ -74,8 +74,14 @@ pub const MAX_GENERATION: u64 = 1 << 32;
 pub const MAX_SKIPPED_KEYS: usize = 10_000;
 /// Sessions kept per remote device.
 pub const MAX_SESSIONS_PER_DEVICE: usize = 20;
-/// A session unanswered for this long carries no new message.
+/// A session in which nothing came for this long carries no new message.
 pub const UNANSWERED_SESSION_MS: u64 = 7 * DAY_MS;
+/// How long a session is kept after its last use, milliseconds: what was sent in it last waits in an outbox and at the server,
+/// is answered in it for as long as it carries messages, and the answer waits as long; and a week for clocks that disagree.
+pub const fn session_kept_ms(retention_ms: u64) -> u64 {
+    let waits_ms = retention_ms.saturating_add(OUTBOX_LIFETIME_MS);
+    waits_ms.saturating_mul(2).saturating_add(UNANSWERED_SESSION_MS + 7 * DAY_MS)
+}
 /// A new sending chain offers a KEM key after this many messages since the last KEM step.
 pub const KEM_STEP_MESSAGES: u32 = 50;
 /// A new sending chain offers a KEM key after this long since the last KEM step.

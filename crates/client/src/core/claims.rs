@@ -54,6 +54,9 @@ impl Core {
                     lacking.entry(key).or_default().insert(target.device());
                     // One that was given up is asked for all the same, but nothing waits for it.
                     waits |= !given_up;
+                } else {
+                    // It may have written first, without its keys having been claimed.
+                    self.keyless.remove(&target.device());
                 }
             }
         }
@@ -85,6 +88,14 @@ impl Core {
         self.keyless
             .get(device)
             .is_some_and(|(since_ms, _)| step.now_ms.saturating_sub(*since_ms) > KEYLESS_GIVE_UP_MS)
+    }
+
+    /// Devices that messages go on without, each with when its keys are asked for again, if not yet.
+    pub(super) fn put_off(&self, step: &Step<'_, '_>) -> Vec<(DeviceId, u64)> {
+        let waits = |(device, (_, again_ms)): (&DeviceId, &(u64, u64))| {
+            (*again_ms > step.now_ms && self.given_up(step, device)).then_some((*device, *again_ms))
+        };
+        self.keyless.iter().filter_map(waits).collect()
     }
 
     /// Bundles that were claimed: a handshake with each.

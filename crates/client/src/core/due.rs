@@ -7,7 +7,7 @@ use sotto_proto::{
     content::{Body, kind},
     envelope::BodyHash,
     frame::{ClientFrame, QuerySubmission},
-    limits::{DAY_MS, MAX_HASHES_PER_REQUEST, OUTBOX_LIFETIME_MS},
+    limits::{DAY_MS, FATE_MARGIN_MS, MAX_HASHES_PER_REQUEST, OUTBOX_LIFETIME_MS, RETENTION_MS},
 };
 
 use super::{
@@ -16,7 +16,14 @@ use super::{
     lanes::Lane,
     requests::Asked,
 };
-use crate::{api::Fate, store::Entry};
+use crate::{
+    api::Fate,
+    store::{CopyFate, Entry},
+};
+
+/// Why a message counts as expired of which the server could have said something for so long only.
+const MAYBE_SENT: &str =
+    "it waited here for 14 days; whether the server had taken it before cannot be known any more";
 
 impl Core {
     /// What has waited too long: expired, if it was never sent; else the server is asked whether it was stored.
@@ -41,10 +48,31 @@ impl Core {
         Ok(())
     }
 
+    /// Gives up what has waited too long. The copies that are left with it were not stored, as far as the server can say.
     pub(super) fn expire_entry(&mut self, step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), CoreError> {
+        let left = step.tx.copies(entry.entry)?;
         step.tx.remove_entry(entry.entry)?;
         if entry.user {
-            self.settle(step, &entry.message, Fate::Expired, Some("it waited here for 14 days"))?;
+            if let Some(account) = entry.account
+                && step.tx.reached(&entry.message, &account)?
+            {
+                // Other devices have it, or will.
+                for copy in left {
+                    step.tx.add_fate(&CopyFate {
+                        message: entry.message,
+                        account: copy.account,
+                        device: copy.device,
+                        tag: copy.tag,
+                        state: Fate::Expired,
+                        stored_ms: entry.created_ms,
+                    })?;
+                }
+                return self.refresh_fate(step, &entry.message, false);
+            }
+            let remembered_ms = entry.created_ms.saturating_add(RETENTION_MS + FATE_MARGIN_MS);
+            let forgotten = entry.submission.is_some() && remembered_ms < step.now_ms;
+            let reason = if forgotten { MAYBE_SENT } else { "it waited here for 14 days" };
+            self.settle(step, &entry.message, Fate::Expired, Some(reason))?;
         } else if is_message(entry.kind)
             && let (Some(account), Some(device)) = (entry.account, entry.device)
         {

@@ -3,7 +3,7 @@
 use sotto_proto::{
     AccountId, DeviceId, FateTag, MessageId,
     frame::{ClientFrame, FateState, QueryFates, Refusal},
-    limits::{FATE_MARGIN_MS, MAX_FATES_PER_QUERY, RETENTION_MS},
+    limits::{DAY_MS, FATE_MARGIN_MS, MAX_FATES_PER_QUERY, RETENTION_MS},
 };
 
 use super::{Core, CoreError, RESTORED, Step, requests::Asked, submitted::refusal_text};
@@ -11,6 +11,11 @@ use crate::{
     api::{Event, Fate, MessageFate},
     store::Tx,
 };
+
+/// Why a message stays `stored`.
+const UNHEARD_OF: &str = "this device was away for longer than the server remembers whether it was fetched";
+/// Messages of which that is said in one day's work; the rest the next day.
+const NOTED_AT_ONCE: u32 = 10_000;
 
 impl Core {
     /// Asks the server after everything without a receipt, a page at a time.
@@ -50,6 +55,21 @@ impl Core {
             }
         }
         self.ask_fates(step, tags.last())
+    }
+
+    /// Says of which messages nothing will be heard any more from the server: this device was away for longer than the server
+    /// remembers. A receipt may still come.
+    pub(super) fn note_unheard_of(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        // A day more: the question after the last ones that the server remembers may be on its way.
+        let before_ms = step.now_ms.saturating_sub(RETENTION_MS + FATE_MARGIN_MS + DAY_MS);
+        for message in step.tx.unheard_of(before_ms, UNHEARD_OF, NOTED_AT_ONCE)? {
+            if step.tx.set_message_fate(&message, Fate::Stored, Some(UNHEARD_OF), false)?
+                && let Some(fate) = self.message_fate(step.tx, &message)?
+            {
+                step.event(Event::Fate(fate));
+            }
+        }
+        Ok(())
     }
 
     /// Asks once more, where the server could not say. Answers until when that is put off.

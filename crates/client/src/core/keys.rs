@@ -32,6 +32,12 @@ impl Core {
         counts: &PrekeyCounts,
         refill: bool,
     ) -> Result<(), CoreError> {
+        for (slot, id) in [(PrekeySlot::Signed, counts.signed), (PrekeySlot::LastResort, counts.last_resort)]
+        {
+            if let Some(id) = id {
+                step.tx.note_published(slot, id, step.now_ms)?;
+            }
+        }
         if !refill {
             return Ok(());
         }
@@ -141,13 +147,17 @@ impl Core {
         self.upkeep_ms = step.now_ms.saturating_add(DAY_MS);
         if self.up() {
             self.ask_counts(step);
+            if !self.restored {
+                // That something has expired nobody tells by themselves, and a connection may stand for months.
+                self.fates_again_ms = Some(step.now_ms);
+            }
         }
-        // Signed keys go only once the mailbox was drained past their replacement, which a connection per day shows;
-        // the retention time covers what may still wait there.
+        // Signed keys go only when the server has handed out others for as long as what was sealed to them may wait there.
         let before_ms = step.now_ms.saturating_sub(KEPT_MS);
         step.tx.wipe_prekeys(before_ms, step.now_ms.saturating_sub(PREKEY_LIFETIME_MS + KEPT_MS))?;
         step.tx.forget_sent_bodies(before_ms)?;
         step.tx.forget_unblocked(before_ms)?;
+        self.note_unheard_of(step)?;
         let dropped = step.tx.forget_held(before_ms)?;
         count_nobodys(step, dropped)?;
         for (account, device) in step.tx.session_devices()? {

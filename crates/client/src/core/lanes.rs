@@ -113,12 +113,15 @@ impl Core {
         if let Some(submission) = self.retry_refused(step, account, user)? {
             return self.submit_again(step, &contact, &own, user, submission);
         }
-        let entries = step.tx.fresh(&account, user, u32::try_from(BATCH).unwrap_or(u32::MAX))?;
+        // What is for one device alone does not hold up what is for others.
+        let put_off = if user { Vec::new() } else { self.put_off(step) };
+        let without: Vec<DeviceId> = put_off.iter().map(|(device, _)| *device).collect();
+        let entries = step.tx.fresh(&account, user, &without, u32::try_from(BATCH).unwrap_or(u32::MAX))?;
         if entries.is_empty() {
             let waiting = step.tx.refusing_devices(&account, user)?;
             let times =
                 waiting.iter().filter_map(|(device, _)| self.refusing.get(device)).map(|(again, _)| *again);
-            return Ok(times.min());
+            return Ok(times.chain(put_off.into_iter().map(|(_, again_ms)| again_ms)).min());
         }
         match self.ready(step, &contact, &own, &entries)? {
             Ready::Later(wake_ms) => Ok(wake_ms),

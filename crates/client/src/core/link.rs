@@ -135,6 +135,9 @@ impl Core {
             (Asked::Submission { submission }, ServerFrame::SubmissionState(state)) => {
                 return self.submission_state(step, &submission, state.submitted.as_ref());
             }
+            (Asked::Copies { submission, tags }, ServerFrame::Fates(fates)) => {
+                return self.copies_state(step, &submission, &tags, &fates.states);
+            }
             (Asked::Fates { tags }, ServerFrame::Fates(fates)) => {
                 return self.fates(step, &tags, &fates.states);
             }
@@ -381,7 +384,7 @@ impl Core {
                 step.warn(format!("the server did not take this device's keys: {}", told.message));
                 self.recount_later(step);
             }
-            Asked::Submission { submission } => {
+            Asked::Submission { submission } | Asked::Copies { submission, .. } => {
                 let again_ms = step.now_ms.saturating_add(error.retry_after_ms.unwrap_or(5_000));
                 for entry in step.tx.submission_entries(&submission)? {
                     if let Some(account) = entry.account {

@@ -40,6 +40,11 @@ pub(crate) enum Asked {
     Submission {
         submission: SubmissionId,
     },
+    /// What became of the copies of a Submit that the server does not know, or no longer.
+    Copies {
+        submission: SubmissionId,
+        tags: Vec<FateTag>,
+    },
     Fates {
         tags: Vec<FateTag>,
     },
@@ -118,6 +123,7 @@ impl Asked {
             | Self::Bundles { .. }
             | Self::Submit { .. }
             | Self::Submission { .. }
+            | Self::Copies { .. }
             | Self::Fates { .. }
             | Self::Interactive
             | Self::Block { .. }

@@ -76,6 +76,10 @@ impl Core {
             }
             let usable: Vec<&Target> =
                 targets.iter().filter(|target| !self.given_up(step, &target.device())).collect();
+            if usable.is_empty() && entry.device.is_some() {
+                // For that device alone: others' entries do not wait for its keys.
+                continue;
+            }
             if !usable.iter().any(|target| target.account == contact.account) {
                 // Nobody who is meant could read it; one's own devices alone make no message.
                 break;

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use sotto_proto::{
-    AccountId, SignedDeviceList, SubmissionId,
-    frame::{ErrorCode, ErrorReply, Outcome, Refusal, StaleDevices, Submitted},
-    limits::OUTBOX_LIFETIME_MS,
+    AccountId, FateTag, SignedDeviceList, SubmissionId,
+    frame::{
+        ClientFrame, ErrorCode, ErrorReply, FateState, Outcome, QueryFates, Refusal, StaleDevices, Submitted,
+    },
+    limits::{MAX_FATES_PER_QUERY, OUTBOX_LIFETIME_MS},
 };
 
-use super::{Core, CoreError, Step, content::is_message, lists::Sought};
+use super::{Core, CoreError, Step, content::is_message, lists::Sought, requests::Asked};
 use crate::{
     api::{ClientError, Fate, NOT_ACCEPTED},
-    store::{CopyFate, Entry},
+    store::{Copy, CopyFate, Entry},
 };
 
 /// After how long a Submit that the server could not take is sent again, where it does not say, milliseconds.
@@ -74,17 +76,7 @@ impl Core {
                         continue;
                     }
                 };
-                step.tx.remove_copy(entry.entry, &copy.device)?;
-                if entry.user || is_message(entry.kind) {
-                    step.tx.add_fate(&CopyFate {
-                        message: entry.message,
-                        account: copy.account,
-                        device: copy.device,
-                        tag: copy.tag,
-                        state,
-                        stored_ms: submitted.stored_ms,
-                    })?;
-                }
+                self.settle_copy(step, entry, &copy, state, submitted.stored_ms)?;
             }
             if unknown && entry.user && !step.tx.reached(&entry.message, &lane.0)? {
                 step.tx.unseal(entry.entry)?;
@@ -232,11 +224,87 @@ impl Core {
             }
         }
         if submitted.is_none() {
-            // Only what is old itself; the rest of the Submit is sent.
-            let before_ms = step.now_ms.saturating_sub(OUTBOX_LIFETIME_MS);
-            for entry in entries.iter().filter(|entry| entry.created_ms < before_ms) {
-                self.expire_entry(step, entry)?;
+            self.ask_copies(step, submission, &entries)?;
+        }
+        Ok(())
+    }
+
+    /// The server does not know a Submit that has waited too long. It forgets those sooner than what became of envelopes.
+    fn ask_copies(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        submission: &SubmissionId,
+        entries: &[Entry],
+    ) -> Result<(), CoreError> {
+        let mut tags = Vec::new();
+        for entry in entries {
+            tags.extend(step.tx.copies(entry.entry)?.into_iter().map(|copy| copy.tag));
+            if let Some(account) = entry.account {
+                self.lanes.entry((account, entry.user)).or_default().in_flight = true;
             }
+        }
+        tags.truncate(MAX_FATES_PER_QUERY);
+        let frame = ClientFrame::QueryFates(QueryFates { tags: tags.clone() });
+        self.send(step, Asked::Copies { submission: *submission, tags }, frame);
+        Ok(())
+    }
+
+    /// What became of the copies of a Submit that the server does not know: what it has had is settled, and of the rest, what is
+    /// old itself expires. What is younger is sent.
+    pub(super) fn copies_state(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        submission: &SubmissionId,
+        tags: &[FateTag],
+        states: &[FateState],
+    ) -> Result<(), CoreError> {
+        let before_ms = step.now_ms.saturating_sub(OUTBOX_LIFETIME_MS);
+        for entry in step.tx.submission_entries(submission)? {
+            let Some(account) = entry.account else { continue };
+            let lane = self.lanes.entry((account, entry.user)).or_default();
+            lane.in_flight = false;
+            lane.repeats = true;
+            let mut had = false;
+            for copy in step.tx.copies(entry.entry)? {
+                let known = tags.iter().position(|tag| *tag == copy.tag).and_then(|place| states.get(place));
+                let state = match known {
+                    None | Some(FateState::Unknown) => continue,
+                    Some(FateState::Waiting) => Fate::Stored,
+                    Some(FateState::Taken) => Fate::Taken,
+                    Some(FateState::Expired) => Fate::Expired,
+                };
+                had = true;
+                self.settle_copy(step, &entry, &copy, state, entry.created_ms)?;
+            }
+            if entry.created_ms < before_ms {
+                self.expire_entry(step, &entry)?;
+            } else if had {
+                self.finish_entry(step, &entry, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The server has had a copy: it leaves the outbox, and what became of it is kept.
+    #[allow(clippy::unused_self, reason = "stands with the other fates")]
+    fn settle_copy(
+        &self,
+        step: &mut Step<'_, '_>,
+        entry: &Entry,
+        copy: &Copy,
+        state: Fate,
+        stored_ms: u64,
+    ) -> Result<(), CoreError> {
+        step.tx.remove_copy(entry.entry, &copy.device)?;
+        if entry.user || is_message(entry.kind) {
+            step.tx.add_fate(&CopyFate {
+                message: entry.message,
+                account: copy.account,
+                device: copy.device,
+                tag: copy.tag,
+                state,
+                stored_ms,
+            })?;
         }
         Ok(())
     }

@@ -93,6 +93,18 @@ impl Tx<'_> {
         self.all(&sql, params![after, signed(since_ms), limit], read)
     }
 
+    /// Messages that count as stored, though nothing was heard of any copy that was stored after `before_ms`; only such for which
+    /// this was not said.
+    pub fn unheard_of(&self, before_ms: u64, reason: &str, limit: u32) -> Result<Vec<MessageId>, StoreError> {
+        self.all(
+            "SELECT message FROM message WHERE outgoing = 1 AND fate = 'stored' AND reason IS NOT ?2
+             AND EXISTS (SELECT 1 FROM fate WHERE fate.message = message.message)
+             AND NOT EXISTS (SELECT 1 FROM fate WHERE fate.message = message.message AND stored_ms >= ?1) LIMIT ?3",
+            params![signed(before_ms), reason, limit],
+            |row| array(row, 0).map(MessageId),
+        )
+    }
+
     /// Raises what became of a copy; a receipt outranks everything, and nothing is taken back. Answers whether that
     /// is news.
     pub fn raise_fate(
@@ -116,7 +128,17 @@ impl Tx<'_> {
                  WHERE outbox.message = ?1 AND copy.account = ?2 AND copy.device = ?3 LIMIT 1",
                 params![message.0, account.0, device.0, state.as_str()],
             )?;
-            return Ok(added > 0);
+            if added > 0 || state < Fate::Delivered {
+                return Ok(added > 0);
+            }
+            // Or after this device has given up hope that the server had it.
+            let proven = self.run(
+                "INSERT INTO fate (message, account, device, tag, state, stored_ms)
+                 SELECT message, conversation, ?3, zeroblob(16), ?4, received_ms FROM message
+                 WHERE message = ?1 AND conversation = ?2 AND outgoing = 1 LIMIT 1",
+                params![message.0, account.0, device.0, state.as_str()],
+            )?;
+            return Ok(proven > 0);
         };
         // Expiry is the one step down: what was only stored can still be lost.
         let news = if state == Fate::Expired { known == Fate::Stored } else { state > known };

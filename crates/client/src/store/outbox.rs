@@ -159,13 +159,23 @@ impl Tx<'_> {
         })
     }
 
-    /// The oldest entries of a lane that have not been sealed.
-    pub fn fresh(&self, account: &AccountId, user: bool, limit: u32) -> Result<Vec<Entry>, StoreError> {
+    /// The oldest entries of a lane that have not been sealed, without those that are for one of some devices alone.
+    pub fn fresh(
+        &self,
+        account: &AccountId,
+        user: bool,
+        without: &[DeviceId],
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
         let sql = format!(
             "SELECT {ENTRY} FROM outbox WHERE account = ?1 AND user = ?2 AND submission IS NULL
-             AND NOT EXISTS (SELECT 1 FROM copy WHERE copy.entry = outbox.entry) ORDER BY entry LIMIT ?3"
+             AND NOT EXISTS (SELECT 1 FROM copy WHERE copy.entry = outbox.entry)
+             AND (device IS NULL OR instr(?4, device) = 0 OR (instr(?4, device) - 1) % 16 <> 0)
+             ORDER BY entry LIMIT ?3"
         );
-        self.all(&sql, params![account.0, user, limit], entry)
+        // One blob of ids: the statement stays the same, however many there are.
+        let without: Vec<u8> = without.iter().flat_map(|device| device.0).collect();
+        self.all(&sql, params![account.0, user, limit, without], entry)
     }
 
     /// The Submit that a lane has under way.

@@ -62,7 +62,7 @@ impl Tx<'_> {
             .map_err(|_| StoreError::Failed("prekey numbers are used up".to_owned()))
     }
 
-    /// Keeps a new prekey; of the signed kinds it replaces the one before, which is kept for what is under way.
+    /// Keeps a new prekey. Of the signed kinds, it takes the place of the one before once the server has it.
     pub fn add_prekey(
         &self,
         slot: PrekeySlot,
@@ -70,15 +70,24 @@ impl Tx<'_> {
         secret: &[u8],
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        if matches!(slot, PrekeySlot::Signed | PrekeySlot::LastResort) {
-            self.run(
-                "UPDATE prekey SET replaced_ms = ?2 WHERE kind = ?1 AND replaced_ms IS NULL",
-                params![slot as u8, signed(now_ms)],
-            )?;
-        }
         self.run(
             "INSERT INTO prekey (kind, id, secret, created_ms) VALUES (?1, ?2, ?3, ?4)",
             params![slot as u8, id.0, secret, signed(now_ms)],
+        )?;
+        Ok(())
+    }
+
+    /// The server hands out this signed prekey: those before it are replaced from now on, and kept for what is under way; until
+    /// then the one that it handed out counts, however old it is.
+    pub fn note_published(&self, slot: PrekeySlot, id: PrekeyId, now_ms: u64) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE prekey SET replaced_ms = ?3 WHERE kind = ?1 AND id < ?2 AND replaced_ms IS NULL
+             AND EXISTS (SELECT 1 FROM prekey WHERE kind = ?1 AND id = ?2)",
+            params![slot as u8, id.0, signed(now_ms)],
+        )?;
+        self.run(
+            "UPDATE prekey SET replaced_ms = NULL WHERE kind = ?1 AND id = ?2 AND replaced_ms IS NOT NULL",
+            params![slot as u8, id.0],
         )?;
         Ok(())
     }
@@ -89,15 +98,16 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Wipes signed prekeys that were replaced before `before_ms`, and one-time ones that were made before
-    /// `unused_before_ms` and never used.
+    /// Wipes signed prekeys that were replaced before `before_ms`, and all that were made before `unused_before_ms`, but for the
+    /// newest signed ones.
     pub fn wipe_prekeys(&self, before_ms: u64, unused_before_ms: u64) -> Result<(), StoreError> {
         self.run(
             "DELETE FROM prekey WHERE replaced_ms IS NOT NULL AND replaced_ms < ?1",
             params![signed(before_ms)],
         )?;
         self.run(
-            "DELETE FROM prekey WHERE kind IN (3, 4) AND created_ms < ?1",
+            "DELETE FROM prekey WHERE created_ms < ?1 AND NOT
+             (kind IN (1, 2) AND id = (SELECT max(newest.id) FROM prekey AS newest WHERE newest.kind = prekey.kind))",
             params![signed(unused_before_ms)],
         )?;
         Ok(())

@@ -4,8 +4,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use sotto_proto::{
     Envelope,
     limits::{
-        DAY_MS, MAX_GENERATION, MAX_SESSIONS_PER_DEVICE, RETENTION_MARGIN_MS, RETENTION_MS,
-        UNANSWERED_SESSION_MS,
+        DAY_MS, MAX_GENERATION, MAX_SESSIONS_PER_DEVICE, RETENTION_MS, UNANSWERED_SESSION_MS, session_kept_ms,
     },
     prekey::PrekeyId,
 };
@@ -357,7 +356,7 @@ fn old_sessions_are_readable_for_the_retention_time_and_thirty_days() {
     restart(&mut rng, &mut a, &mut b, Purpose::Message, NOW);
     let newer = send(&mut rng, &mut a, &mut b, NOW + 1);
     b.take(&newer.envelope, NOW + 1);
-    let keep_ms = RETENTION_MS + RETENTION_MARGIN_MS;
+    let keep_ms = session_kept_ms(RETENTION_MS);
     assert_eq!(b.sessions.prune(NOW + keep_ms, RETENTION_MS).sessions().count(), 2);
     let pruned = b.sessions.prune(NOW + keep_ms + 2, RETENTION_MS);
     assert_eq!(pruned.sessions().collect::<Vec<_>>(), [newer.session], "the one that sends stays");

@@ -1,7 +1,7 @@
 //! Bounds of skipped message keys.
 
 use rand::{SeedableRng, rngs::StdRng};
-use sotto_proto::limits::{DAY_MS, MAX_SKIPPED_KEYS, RETENTION_MARGIN_MS, RETENTION_MS};
+use sotto_proto::limits::{DAY_MS, MAX_SKIPPED_KEYS, RETENTION_MS, session_kept_ms};
 
 use super::conversation::{End, ends};
 use crate::{OpenError, Purpose, RatchetError, curve::CurveSecret, ratchet::Ratchet, secret::Secret};
@@ -88,7 +88,7 @@ fn skipped_keys_age_out() {
     let third = send(&mut a, &mut b);
     b.take(&first.envelope, 0);
     b.take(&third.envelope, DAY_MS);
-    let keep_ms = RETENTION_MS + RETENTION_MARGIN_MS;
+    let keep_ms = session_kept_ms(RETENTION_MS);
     let pruned = b.sessions.prune(DAY_MS + keep_ms, RETENTION_MS);
     assert_eq!(pruned.skipped_len(), 1);
     b.store(&pruned);

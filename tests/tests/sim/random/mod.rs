@@ -2,11 +2,12 @@
 //! everything that was written stands on every screen once and in order, and every sender knows it.
 
 mod company;
+mod town;
 
 use std::collections::BTreeMap;
 
 use rand::RngExt;
-use sotto_client::api::{Fate, RowBody};
+use sotto_client::api::{Event, Fate, Row, RowBody};
 
 use crate::world::World;
 
@@ -96,16 +97,22 @@ fn run(seed: u64, loses: bool) {
 /// What each device sees, for whoever looks into a seed that failed.
 fn show(world: &mut World) {
     for device in 0..world.devices.len() {
-        eprintln!(
-            "device {device}: connected {}, {:?}",
-            world.connected(device),
-            world.devices[device].closed
-        );
-        eprintln!("  {:#?}", world.screen(device));
-        let fates: Vec<_> = world.rows(device).into_iter().filter_map(|row| row.fate).collect();
-        eprintln!("  fates {fates:?}");
-        eprintln!("  waiting {:?}", world.command(device, sotto_client::api::Command::Outbox));
-        eprintln!("  warnings {}", world.warnings(device));
+        show_device(world, device);
+    }
+}
+
+fn show_device(world: &mut World, device: usize) {
+    let known = &world.devices[device];
+    eprintln!("device {device}, {}: connected {}, {:?}", known.id, world.connected(device), known.closed);
+    eprintln!("  {:#?}", world.screen(device));
+    let fates: Vec<_> = world.rows(device).into_iter().filter_map(|row| row.fate).collect();
+    eprintln!("  fates {fates:?}");
+    eprintln!("  waiting {:?}", world.command(device, sotto_client::api::Command::Outbox));
+    eprintln!("  warnings {}", world.warnings(device));
+    for event in &world.devices[device].events {
+        if let Event::Row(Row { body: RowBody::Undecryptable(reason), from, .. }) = event {
+            eprintln!("  was told: {from}? {reason}");
+        }
     }
 }
 

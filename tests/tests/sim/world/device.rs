@@ -12,11 +12,11 @@ use sotto_client::{
 use sotto_proto::{
     DeviceId, SignedDeviceList,
     frame::{ClientFrame, FrameDecoder},
-    limits::MAX_FRAME,
+    limits::{DAY_MS, MAX_FRAME},
 };
 use sotto_server::core::{ConnectionId, Input as ServerInput};
 
-use super::{EXPORTER, SPKI, World};
+use super::{Death, EXPORTER, SPKI, World};
 
 /// A device: its store, and while it runs its core.
 pub(crate) struct Device {
@@ -33,9 +33,41 @@ pub(crate) struct Device {
     /// The kinds of the requests it sent.
     pub(crate) asked: Vec<&'static str>,
     pub(crate) closed: Option<(ClientError, bool)>,
+    /// When it wants to be woken, by its own clock.
     pub(super) wake_ms: Option<u64>,
+    /// How far its clock is off, milliseconds.
+    pub(crate) skew_ms: i64,
+    /// When it last heard something of the server, and from when to when it heard nothing for more than a day.
+    pub(super) heard_ms: u64,
+    pub(crate) silences: Vec<(u64, u64)>,
+    /// Since when it is connected.
+    pub(crate) connected_ms: u64,
     /// How the last change of the password was settled.
     pub(crate) password_changed: Option<bool>,
+}
+
+impl Device {
+    /// A moment by this device's clock.
+    pub(crate) fn clock_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_add_signed(self.skew_ms)
+    }
+
+    /// When it wants to be woken.
+    pub(super) fn wakes_at_ms(&self) -> Option<u64> {
+        self.wake_ms.map(|wake_ms| wake_ms.saturating_add_signed(-self.skew_ms))
+    }
+
+    fn hears(&mut self, now_ms: u64) {
+        if now_ms - self.heard_ms > DAY_MS {
+            self.silences.push((self.heard_ms, now_ms));
+        }
+        self.heard_ms = now_ms;
+    }
+
+    /// How many commands it was given: the number of the last one.
+    pub(crate) fn commands(&self) -> u64 {
+        self.commands
+    }
 }
 
 impl World {
@@ -59,9 +91,14 @@ impl World {
             return;
         }
         self.disconnect(index);
-        let connection = self.connect_server();
+        if self.server.is_none() {
+            // It died over the end of the old connection.
+            return;
+        }
+        let (connection, now_ms) = (self.connect_server(), self.now_ms);
         let device = &mut self.devices[index];
         device.connection = Some(connection);
+        device.connected_ms = now_ms;
         device.decoder = FrameDecoder::new(MAX_FRAME);
         device.closed = None;
         device.inbox.push_back(ClientInput::Connected { spki: SPKI.to_vec(), exporter: EXPORTER });
@@ -88,7 +125,13 @@ impl World {
 
     /// Gives a device up to `batch` of its inputs, in one transaction. With `commit` false it crashes before that.
     pub(crate) fn run_device(&mut self, index: usize, batch: usize, commit: bool) -> bool {
-        let now_ms = self.now_ms;
+        self.run_device_until(index, batch, if commit { Death::None } else { Death::BeforeCommit })
+    }
+
+    /// The same, with any end.
+    pub(crate) fn run_device_until(&mut self, index: usize, batch: usize, death: Death) -> bool {
+        let now_ms = self.devices[index].clock_ms(self.now_ms);
+        let commit = death != Death::BeforeCommit;
         let (device, rng) = (&mut self.devices[index], &mut self.rng);
         let Some(core) = device.core.as_mut() else { return false };
         let due = device.wake_ms.is_some_and(|wake_ms| wake_ms <= now_ms);
@@ -100,6 +143,7 @@ impl World {
             device.inbox.push_back(ClientInput::Tick);
         }
         let inputs: Vec<ClientInput> = (0..batch).map_while(|_| device.inbox.pop_front()).collect();
+        let hears = commit && inputs.iter().any(|input| matches!(input, ClientInput::Frame(_)));
         let mut out = Vec::new();
         let result: Result<(), Failure> = device.store.transaction(|tx| {
             for input in inputs {
@@ -109,6 +153,7 @@ impl World {
             if commit { Ok(()) } else { Err(Failure(None)) }
         });
         match result {
+            Ok(()) if hears => device.hears(self.now_ms),
             Ok(()) => {}
             Err(Failure(None)) => {
                 self.crash(index);
@@ -116,8 +161,12 @@ impl World {
             }
             Err(Failure(Some(error))) => panic!("device {index}: {error}"),
         }
-        for output in out {
+        let performed = if let Death::After(outputs) = death { outputs } else { out.len() };
+        for output in out.into_iter().take(performed) {
             self.perform(index, output);
+        }
+        if death != Death::None {
+            self.crash(index);
         }
         true
     }
@@ -127,8 +176,12 @@ impl World {
         match output {
             ClientOutput::Send { request, frame } => {
                 if let Some(connection) = device.connection {
-                    device.asked.push(frame.name());
                     self.seen_by_server.extend(frame.encode(request).unwrap());
+                    if let ClientFrame::Submit(submit) = &frame {
+                        self.note_submit(index, submit);
+                    }
+                    let device = &mut self.devices[index];
+                    device.asked.push(frame.name());
                     if let ClientFrame::ReplaceList(replace) = &frame {
                         self.lists_sent.push(SignedDeviceList::parse(&replace.list).unwrap());
                     }

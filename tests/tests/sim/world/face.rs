@@ -60,6 +60,11 @@ impl World {
         self.settle();
     }
 
+    /// Gives a device an input without letting the world go on.
+    pub(crate) fn tell(&mut self, index: usize, input: ClientInput) {
+        self.devices[index].inbox.push_back(input);
+    }
+
     /// Writes a text; the world goes on only when something is run.
     pub(crate) fn write(&mut self, index: usize, to: &str, text: &str) {
         let device = &mut self.devices[index];

@@ -2,7 +2,9 @@
 
 mod device;
 mod face;
+mod faults;
 mod forgeries;
+mod observed;
 mod people;
 mod server;
 
@@ -13,12 +15,16 @@ use sotto_proto::{
     KeyChain, SignedDeviceList,
     frame::{ClientFrame, ServerFrame},
 };
-use sotto_server::core::{ConnectionId, Core as ServerCore, CoreConfig, Input as ServerInput};
+use sotto_server::core::{ConnectionId, Core as ServerCore, CoreConfig};
 use sotto_store::{MemoryStore, StoreConfig};
 
-pub(crate) use self::people::{Held, PASSWORD};
+pub(crate) use self::{
+    faults::{Death, StoreFault},
+    observed::{Observed, Place, SeenEnvelope},
+    people::{Held, PASSWORD, Stranger},
+};
 
-use self::{device::Device, people::Account};
+use self::{device::Device, faults::Faults, people::Account};
 
 /// What every connection's TLS session exports.
 const EXPORTER: [u8; 32] = [9; 32];
@@ -40,6 +46,11 @@ pub(crate) struct World {
     to_server: VecDeque<(ConnectionId, u32, ClientFrame)>,
     next_connection: u64,
     pub(crate) tamper: Option<Tamper>,
+    pub(crate) faults: Faults,
+    /// What happened, where somebody wants to know.
+    pub(crate) observed: Option<Observed>,
+    /// How long the store keeps what nobody fetches.
+    retention_ms: u64,
     /// New devices do not connect by themselves.
     absent: bool,
     /// How often the server lost everything.
@@ -69,6 +80,9 @@ impl World {
             to_server: VecDeque::new(),
             next_connection: 0,
             tamper: None,
+            faults: Faults::default(),
+            observed: None,
+            retention_ms: store.retention_ms,
             absent: false,
             losses: 0,
             held: Held { account_key: true, auth_key: true },
@@ -93,7 +107,8 @@ impl World {
     pub(crate) fn settle(&mut self) {
         self.drain_server();
         for _ in 0..1_000_000 {
-            let mut busy = self.run_server();
+            let mut busy = self.run_disk(64);
+            busy |= self.run_server();
             for index in 0..self.devices.len() {
                 busy |= self.run_device(index, 64, true);
             }
@@ -110,12 +125,10 @@ impl World {
         self.settle();
         while self.now_ms < until_ms {
             self.reconnect();
-            let next =
-                self.devices.iter().filter(|device| device.core.is_some()).filter_map(|d| d.wake_ms).min();
+            let running = self.devices.iter().filter(|device| device.core.is_some());
+            let next = running.filter_map(Device::wakes_at_ms).min();
             self.now_ms = next.unwrap_or(until_ms).clamp(self.now_ms + 1, until_ms);
-            if self.server.is_some() {
-                self.server_input(ServerInput::Tick);
-            }
+            self.tick_server();
             self.settle();
         }
     }

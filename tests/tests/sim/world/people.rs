@@ -163,6 +163,13 @@ impl World {
     }
 
     pub(crate) fn waiting_device_with(&mut self, account: usize, auth_key: AuthKey) -> Stranger {
+        let stranger = self.ask_to_join(account, auth_key);
+        self.settle();
+        stranger
+    }
+
+    /// The same, while the world goes on as it does: the server has not read it yet.
+    pub(crate) fn ask_to_join(&mut self, account: usize, auth_key: AuthKey) -> Stranger {
         let secret = DeviceSecret::generate(&mut self.rng);
         let id = DeviceId(self.random());
         let known = &self.accounts[account];
@@ -179,22 +186,33 @@ impl World {
         ] {
             self.to_server.push_back((connection, number, frame));
         }
-        self.settle();
         Stranger { id, secret, code }
     }
 
     /// A machine that was approved finishes its profile with what the server has in its account's list; `None` if it is
     /// not in there.
     pub(crate) fn approved(&mut self, account: usize, stranger: &Stranger) -> Option<usize> {
-        let record = wait(self.store.account(self.accounts[account].id)).unwrap().unwrap();
-        let list = SignedDeviceList::parse(&record.list).unwrap();
+        let index = self.finish_joining(account, stranger)?;
+        self.begin(index);
+        Some(index)
+    }
+
+    /// The same, without starting it.
+    pub(crate) fn finish_joining(&mut self, account: usize, stranger: &Stranger) -> Option<usize> {
+        let list = self.served_list(account);
         let certificate = list.list().device(&stranger.id)?.clone();
         self.accounts[account].list = list;
         // Nobody gave it the account's key.
         let held = std::mem::replace(&mut self.held, Held { account_key: false, auth_key: true });
-        let index = self.add_device(account, &stranger.secret, stranger.id, certificate);
+        let index = self.install(account, &stranger.secret, stranger.id, certificate);
         self.held = held;
         Some(index)
+    }
+
+    /// The device list that the server has of an account.
+    pub(crate) fn served_list(&self, account: usize) -> SignedDeviceList {
+        let record = wait(self.store.account(self.accounts[account].id)).unwrap().unwrap();
+        SignedDeviceList::parse(&record.list).unwrap()
     }
 
     /// Whom the server's store says that an account blocks.
@@ -224,6 +242,27 @@ impl World {
     }
 
     pub(super) fn add_device(
+        &mut self,
+        account: usize,
+        secret: &DeviceSecret,
+        id: DeviceId,
+        certificate: SignedCertificate,
+    ) -> usize {
+        let index = self.install(account, secret, id, certificate);
+        self.begin(index);
+        index
+    }
+
+    fn begin(&mut self, index: usize) {
+        self.start(index);
+        if !self.absent {
+            self.connect(index);
+        }
+        self.settle();
+    }
+
+    /// A profile that has not been started.
+    fn install(
         &mut self,
         account: usize,
         secret: &DeviceSecret,
@@ -271,14 +310,12 @@ impl World {
             asked: Vec::new(),
             closed: None,
             wake_ms: None,
+            skew_ms: 0,
+            heard_ms: self.now_ms,
+            silences: Vec::new(),
+            connected_ms: 0,
             password_changed: None,
         });
-        let index = self.devices.len() - 1;
-        self.start(index);
-        if !self.absent {
-            self.connect(index);
-        }
-        self.settle();
-        index
+        self.devices.len() - 1
     }
 }

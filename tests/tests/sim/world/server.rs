@@ -15,7 +15,7 @@ use sotto_server::core::{
 };
 use sotto_store::{MemoryStore, Pending, Store, StoreConfig, StoreError};
 
-use super::{EXPORTER, World};
+use super::{EXPORTER, World, observed::Noted};
 
 pub(super) fn wait<T>(pending: Pending<T>) -> Result<T, StoreError> {
     use std::{future::Future, pin::pin, task};
@@ -35,6 +35,9 @@ impl World {
     pub(crate) fn crash_server(&mut self) {
         self.server = None;
         self.to_server.clear();
+        self.lose_disk_line(false);
+        self.forget_connections();
+        self.faults.dies_after = None;
         for index in 0..self.devices.len() {
             self.disconnect(index);
         }
@@ -98,14 +101,17 @@ impl World {
     pub(crate) fn drain_server(&mut self) {
         while let Some(server) = self.server.as_mut() {
             let Some(output) = server.next_output() else { return };
+            match self.faults.dies_after.as_mut() {
+                Some(0) => return self.crash_server(),
+                Some(left) => *left -= 1,
+                None => {}
+            }
             match output {
                 ServerOutput::Send { connection, bytes, class } => {
                     let length = bytes.len();
                     self.pass_on(connection, &bytes);
                     if class == SendClass::Push {
-                        let input = ServerInput::Written { connection, bytes: length };
-                        let now_ms = self.now_ms;
-                        self.server.as_mut().unwrap().handle(now_ms, input);
+                        self.written(connection, length);
                     }
                 }
                 ServerOutput::Close { connection } => {
@@ -116,11 +122,7 @@ impl World {
                         }
                     }
                 }
-                ServerOutput::Store { operation, call } => {
-                    let result = self.store_call(call);
-                    let now_ms = self.now_ms;
-                    self.server.as_mut().unwrap().handle(now_ms, ServerInput::Stored { operation, result });
-                }
+                ServerOutput::Store { operation, call } => self.store_asked(operation, call),
                 ServerOutput::Work { operation, job } => {
                     let result = match job {
                         Job::HashPassword(key) => WorkResult::Hashed(format!("$simulated {:?}", key.0)),
@@ -135,7 +137,13 @@ impl World {
                     let now_ms = self.now_ms;
                     self.server.as_mut().unwrap().handle(now_ms, ServerInput::Worked { operation, result });
                 }
-                ServerOutput::Failed(text) => panic!("the server failed: {text}"),
+                ServerOutput::Failed(text) => {
+                    assert_eq!(
+                        text,
+                        sotto_store::StoreError::Failed("the disk failed".to_owned()).to_string()
+                    );
+                    return self.crash_server();
+                }
                 ServerOutput::FrameLimit { .. }
                 | ServerOutput::Log(_)
                 | ServerOutput::Operator { .. }
@@ -144,7 +152,14 @@ impl World {
         }
     }
 
-    pub(super) fn store_call(&self, call: StoreCall) -> Result<StoreReply, StoreError> {
+    pub(super) fn store_call(&mut self, call: StoreCall) -> Result<StoreReply, StoreError> {
+        let noted = Noted::of(&call, self.retention_ms);
+        let reply = self.call(call)?;
+        self.note_stored(&noted, &reply);
+        Ok(reply)
+    }
+
+    fn call(&self, call: StoreCall) -> Result<StoreReply, StoreError> {
         let store = &self.store;
         Ok(match call {
             StoreCall::CreateAccount(account) => StoreReply::Created(wait(store.create_account(account))?),
@@ -212,6 +227,29 @@ impl World {
             self.server_input(ServerInput::Frame { connection, request, size: 0, frame });
         }
         true
+    }
+
+    /// The server takes the first frame of the connection that the frame at `place` came by: connections are not ordered
+    /// among each other.
+    pub(crate) fn run_server_at(&mut self, place: usize) -> bool {
+        if self.to_server.is_empty() {
+            return false;
+        }
+        let place = place % self.to_server.len();
+        let connection = self.to_server[place].0;
+        let first = self.to_server.iter().position(|(other, ..)| *other == connection).unwrap_or(place);
+        let Some((connection, request, frame)) = self.to_server.remove(first) else { return false };
+        if self.server.is_some() {
+            self.server_input(ServerInput::Frame { connection, request, size: 0, frame });
+        }
+        true
+    }
+
+    /// The server's clock has moved on.
+    pub(crate) fn tick_server(&mut self) {
+        if self.server.is_some() {
+            self.server_input(ServerInput::Tick);
+        }
     }
 
     /// What the server has of a device's prekeys.
