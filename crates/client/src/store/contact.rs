@@ -1,6 +1,9 @@
 //! People, and what their names are pinned to.
 
+use std::{cell::RefCell, collections::BTreeMap};
+
 use rusqlite::params;
+use sha2::{Digest, Sha256};
 use sotto_proto::{AccountId, AccountKey, SignedDeviceList, Username};
 
 use super::{StoreError, Tx, array, column, signed, time};
@@ -61,14 +64,35 @@ fn raw(row: &rusqlite::Row<'_>) -> rusqlite::Result<Raw> {
     ))
 }
 
-fn parse_list(bytes: &[u8]) -> Result<SignedDeviceList, StoreError> {
-    SignedDeviceList::parse(bytes).map_err(|error| StoreError::Damaged(format!("a device list: {error}")))
+/// Lists that stay parsed: more people than anybody writes with at a time, and 16 MiB of the largest lists.
+const KEPT: usize = 256;
+
+/// Device lists that were read before, by SHA-256 of their bytes. Each row of the history and each envelope needs the lists of
+/// its conversation, and their signatures hold however often they are verified.
+#[derive(Debug, Default)]
+pub(super) struct ParsedLists(RefCell<BTreeMap<[u8; 32], SignedDeviceList>>);
+
+impl ParsedLists {
+    fn parse(&self, bytes: &[u8]) -> Result<SignedDeviceList, StoreError> {
+        let hash = Sha256::digest(bytes).into();
+        let mut known = self.0.borrow_mut();
+        if let Some(list) = known.get(&hash) {
+            return Ok(list.clone());
+        }
+        let list = SignedDeviceList::parse(bytes)
+            .map_err(|error| StoreError::Damaged(format!("a device list: {error}")))?;
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.insert(hash, list.clone());
+        Ok(list)
+    }
 }
 
-fn record(raw: Raw) -> Result<ContactRecord, StoreError> {
+fn record(lists: &ParsedLists, raw: Raw) -> Result<ContactRecord, StoreError> {
     let (account, username, account_key, list, wanted, compared, changed, alarm, impostors, blocked) = raw;
     let username = Username::parse(&username).map_err(|error| StoreError::Damaged(error.to_string()))?;
-    let changed = changed.as_deref().map(parse_list).transpose()?;
+    let changed = changed.as_deref().map(|bytes| lists.parse(bytes)).transpose()?;
     let state = match (&changed, compared) {
         (Some(_), _) => PinState::Changed,
         (None, true) => PinState::Compared,
@@ -78,7 +102,7 @@ fn record(raw: Raw) -> Result<ContactRecord, StoreError> {
         account: AccountId(account),
         username,
         account_key: AccountKey(account_key),
-        list: parse_list(&list)?,
+        list: lists.parse(&list)?,
         wanted,
         state,
         changed,
@@ -92,19 +116,19 @@ impl Tx<'_> {
     /// By account.
     pub fn contact(&self, account: &AccountId) -> Result<Option<ContactRecord>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM contact WHERE account = ?1");
-        self.one(&sql, params![account.0], raw)?.map(record).transpose()
+        self.one(&sql, params![account.0], raw)?.map(|raw| record(self.lists, raw)).transpose()
     }
 
     /// By name.
     pub fn contact_by_name(&self, username: &Username) -> Result<Option<ContactRecord>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM contact WHERE username = ?1");
-        self.one(&sql, params![username.as_str()], raw)?.map(record).transpose()
+        self.one(&sql, params![username.as_str()], raw)?.map(|raw| record(self.lists, raw)).transpose()
     }
 
     /// Everybody, in order of names.
     pub fn contacts(&self) -> Result<Vec<ContactRecord>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM contact ORDER BY username");
-        self.all(&sql, [], raw)?.into_iter().map(record).collect()
+        self.all(&sql, [], raw)?.into_iter().map(|raw| record(self.lists, raw)).collect()
     }
 
     /// Pins a name to what its list says, in place of any earlier pin of that name.

@@ -31,6 +31,7 @@ pub use outbox::{Copy, Entry, NewEntry};
 pub use prekey::{OwnPrekey, PrekeySlot};
 pub use resend::{ClaimedIdentity, SentBody, WantedBody};
 
+use self::contact::ParsedLists;
 use crate::api::{ClientError, ErrorKind};
 
 /// Why the local store did not do something. Nothing of the transaction has happened.
@@ -91,6 +92,7 @@ impl From<StoreError> for ClientError {
 #[derive(Debug)]
 pub struct LocalStore {
     connection: Connection,
+    lists: ParsedLists,
 }
 
 impl LocalStore {
@@ -141,7 +143,7 @@ impl LocalStore {
             ClientMigrationError::Foreign => StoreError::Damaged(error.to_string()),
             ClientMigrationError::Database(error) => error.into(),
         })?;
-        Ok(Self { connection })
+        Ok(Self { connection, lists: ParsedLists::default() })
     }
 
     /// Runs `work` in a transaction: on `Ok` it is committed to stable storage before this returns, on `Err` nothing
@@ -154,7 +156,7 @@ impl LocalStore {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| E::from(error.into()))?;
-        let tx = Tx { transaction };
+        let tx = Tx { transaction, lists: &self.lists };
         let result = work(&tx)?;
         tx.transaction.commit().map_err(|error| E::from(error.into()))?;
         Ok(result)
@@ -171,6 +173,7 @@ impl LocalStore {
 #[derive(Debug)]
 pub struct Tx<'a> {
     transaction: Transaction<'a>,
+    lists: &'a ParsedLists,
 }
 
 impl Tx<'_> {

@@ -199,6 +199,9 @@ impl World {
 
     /// The same, without starting it.
     pub(crate) fn finish_joining(&mut self, account: usize, stranger: &Stranger) -> Option<usize> {
+        if !self.devices_served(account).contains(&stranger.id) {
+            return None;
+        }
         let list = self.served_list(account);
         let certificate = list.list().device(&stranger.id)?.clone();
         self.accounts[account].list = list;
@@ -209,8 +212,13 @@ impl World {
         Some(index)
     }
 
+    /// The devices in the list that the server has of an account.
+    pub(crate) fn devices_served(&self, account: usize) -> Vec<DeviceId> {
+        wait(self.store.account(self.accounts[account].id)).unwrap().unwrap().devices
+    }
+
     /// The device list that the server has of an account.
-    pub(crate) fn served_list(&self, account: usize) -> SignedDeviceList {
+    fn served_list(&self, account: usize) -> SignedDeviceList {
         let record = wait(self.store.account(self.accounts[account].id)).unwrap().unwrap();
         SignedDeviceList::parse(&record.list).unwrap()
     }

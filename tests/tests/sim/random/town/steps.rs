@@ -365,7 +365,7 @@ impl Town {
     pub(super) fn listed(&self) -> impl Iterator<Item = usize> + use<> {
         let stands = |device: &usize| {
             let known = &self.world.devices[*device];
-            self.world.served_list(known.account).list().device(&known.id).is_some()
+            self.world.devices_served(known.account).contains(&known.id)
         };
         (0..self.world.devices.len()).filter(stands).collect::<Vec<_>>().into_iter()
     }
