@@ -19,6 +19,9 @@ use crate::{
 /// A message that waits longer than any key lives opens for nobody.
 const LONGEST_RETENTION_DAYS: u64 = 150;
 
+/// Connections of one address, unless told otherwise: as many as may register from one at once, and a tenth of all.
+const CLIENTS_PER_ADDRESS: usize = 1_000;
+
 /// How the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
@@ -63,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) mailbox_envelopes: u64,
     /// Bytes in one mailbox.
     pub(crate) mailbox_bytes: u64,
+    /// Connections of one address at a time.
+    pub(crate) clients_per_address: usize,
     /// Accounts one address may register at once.
     pub(crate) register_burst: u64,
     /// One-time keys one account may claim at once.
@@ -121,6 +126,11 @@ const KEYS: &[Key] = &[
     },
     Key { name: "limits.mailbox_envelopes", about: "Messages in one mailbox.", example: "10000" },
     Key { name: "limits.mailbox_mib", about: "MiB in one mailbox.", example: "256" },
+    Key {
+        name: "limits.clients_per_address",
+        about: "Connections of one address at a time; as many as max_clients where all come through one proxy.",
+        example: "1000",
+    },
     Key {
         name: "limits.registrations_per_address",
         about: "Accounts one address may make at once, then one every two seconds.",
@@ -181,6 +191,7 @@ impl Config {
             retention_ms: core.retention_ms,
             mailbox_envelopes: core.mailbox_envelopes,
             mailbox_bytes: limits::MAILBOX_BYTES,
+            clients_per_address: CLIENTS_PER_ADDRESS,
             register_burst: core.register_burst,
             claim_burst: core.claim_burst,
             hashing_memory: 128 * 1024 * 1024,
@@ -264,6 +275,7 @@ impl Config {
             "limits.mailbox_mib" => {
                 self.mailbox_bytes = number::<u64>(name, value, 1)?.saturating_mul(1024 * 1024);
             }
+            "limits.clients_per_address" => self.clients_per_address = number(name, value, 1)?,
             "limits.registrations_per_address" => self.register_burst = number(name, value, 1)?,
             "limits.claims_per_account" => self.claim_burst = number(name, value, 8)?,
             "hashing.memory_mib" => {
@@ -302,7 +314,7 @@ impl Config {
             "listen = {listen:?}\ndata_dir = {:?}\n{host}max_clients = {}\nregistration = {registration:?}\n\
              directory = {directory:?}\n\n[log]\nformat = {format:?}\nlevel = {:?}\n\
              \n[limits]\nretention_days = {}\nmailbox_envelopes = {}\nmailbox_mib = {}\n\
-             registrations_per_address = {}\nclaims_per_account = {}\n\
+             clients_per_address = {}\nregistrations_per_address = {}\nclaims_per_account = {}\n\
              \n[hashing]\nmemory_mib = {}\nline = {}\n",
             self.data_dir.display().to_string(),
             self.max_clients,
@@ -310,6 +322,7 @@ impl Config {
             self.retention_ms / limits::DAY_MS,
             self.mailbox_envelopes,
             self.mailbox_bytes / (1024 * 1024),
+            self.clients_per_address,
             self.register_burst,
             self.claim_burst,
             self.hashing_memory / (1024 * 1024),

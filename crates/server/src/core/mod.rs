@@ -64,6 +64,7 @@ pub use io::{
 };
 pub use operator::{OnlineDevice, Roster};
 pub use orders::Order;
+pub(crate) use source::source;
 
 use bucket::Buckets;
 use changes::Changes;
