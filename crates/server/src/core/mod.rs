@@ -195,7 +195,9 @@ impl Core {
             Input::Malformed { connection, request, problem } => {
                 self.malformed(connection, request, problem);
             }
-            Input::Written { connection, bytes } => self.written(connection, bytes),
+            Input::Written { connection, pushes, answers } => {
+                self.written(now_ms, connection, pushes, answers);
+            }
             Input::Disconnected { connection } => self.forget(connection),
             Input::Stored { operation, result } => self.stored(now_ms, operation, result),
             Input::Worked { operation, result } => self.worked(now_ms, operation, result),

@@ -100,10 +100,14 @@ impl World {
             let Some(output) = server.next_output() else { return };
             match output {
                 ServerOutput::Send { connection, bytes, class } => {
-                    let length = bytes.len();
                     self.pass_on(connection, &bytes);
-                    if class == SendClass::Push {
-                        let input = ServerInput::Written { connection, bytes: length };
+                    let (pushes, answers) = match class {
+                        SendClass::Push => (bytes.len(), 0),
+                        SendClass::LongAnswer { length, .. } => (0, length),
+                        SendClass::Answer { .. } | SendClass::Notice => (0, 0),
+                    };
+                    if pushes + answers > 0 {
+                        let input = ServerInput::Written { connection, pushes, answers };
                         let now_ms = self.now_ms;
                         self.server.as_mut().unwrap().handle(now_ms, input);
                     }
