@@ -76,7 +76,8 @@ fn idle() {
 
 /// Two lines of times and one of the server for each attack, of a few attackers: that the limits hold is checked.
 fn attack(names: &[&str]) {
-    let lines = measure("attack", &["--attacks", &names.join(","), "--attack-seconds", "2", "--strength", "2"]);
+    let lines =
+        measure("attack", &["--attacks", &names.join(","), "--attack-seconds", "2", "--strength", "2"]);
     assert_eq!(lines.len(), 1 + 3 * names.len(), "{lines:?}");
     for (name, lines) in names.iter().zip(lines[1..].chunks(3)) {
         for (line, what) in lines.iter().zip(["message", "login", "server RssAnon"]) {

@@ -333,8 +333,12 @@ impl Core {
             (Step::Left { device }, StoreReply::PrekeyCounts(counts)) => self.left(device, counts),
             (Step::Names { ticket, limit }, StoreReply::Names(names)) => {
                 self.names(ticket, limit, names);
+                self.unblock(now_ms, ticket.connection);
             }
-            (Step::Fates { ticket }, StoreReply::Fates(states)) => self.fates(ticket, states),
+            (Step::Fates { ticket }, StoreReply::Fates(states)) => {
+                self.fates(ticket, states);
+                self.unblock(now_ms, ticket.connection);
+            }
             (Step::AskSubmission { ticket }, StoreReply::Submission(submitted)) => {
                 self.submission_asked(ticket, submitted);
             }

@@ -278,6 +278,8 @@ impl Core {
         if query.tags.len() > MAX_FATES_PER_QUERY {
             return Err((ErrorCode::LIMIT, format!("at most {MAX_FATES_PER_QUERY} tags at a time").into()));
         }
+        // A thousand rows each: one at a time, or who asks without pause keeps the store from reading for others.
+        self.block(ticket.connection);
         self.call(Step::Fates { ticket }, StoreCall::Fates(query.tags));
         Ok(())
     }

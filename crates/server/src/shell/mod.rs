@@ -52,8 +52,9 @@ use listener::{Door, Listen};
 use peer::Common;
 use signals::{Signals, Told};
 
-/// Inputs of connections that wait for the core.
-const MESSAGES: usize = 1024;
+/// Inputs of connections that wait for the core. Few: beyond them each connection has one place in the line, so who sends
+/// many requests at once waits behind itself and not everybody else behind it.
+const MESSAGES: usize = 32;
 /// Memory of requests without an answer, of all connections together; beyond it their sockets wait.
 const REQUESTS_BUDGET: usize = 256 * 1024 * 1024;
 /// How long connections may take to end when the server stops.

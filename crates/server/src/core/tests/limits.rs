@@ -117,6 +117,34 @@ fn a_line_that_is_too_long_is_said_and_nobody_is_blamed_for_it() {
 }
 
 #[test]
+fn a_connection_has_one_long_read_under_way_and_others_are_read_for_beside_it() {
+    use sotto_proto::frame::{ListUsers, QueryFates};
+    let mut bench = Bench::new();
+    let (_, asker) = bench.online("asker", 1);
+    let (_, other) = bench.online("other", 2);
+    let (_, third) = bench.online("third", 3);
+    let fates = ClientFrame::QueryFates(QueryFates { tags: vec![FateTag([1; 16]); 1000] });
+    let users = ClientFrame::ListUsers(ListUsers { after: None, limit: 500 });
+    assert!(matches!(bench.ask(asker, fates.clone()), ServerFrame::Fates(_)));
+    assert!(matches!(bench.ask(asker, users.clone()), ServerFrame::Users(_)));
+
+    bench.hold();
+    for request in 10..20 {
+        bench.send(asker, 2 * request, fates.clone());
+        bench.send(asker, 2 * request + 1, users.clone());
+    }
+    bench.send(other, 10, users);
+    let held = |bench: &Bench| bench.held.as_ref().map_or(0, VecDeque::len);
+    assert_eq!(held(&bench), 2, "one of each connection");
+    assert_eq!(bench.ask(third, ClientFrame::Ping), ServerFrame::Pong);
+    while bench.step() {
+        assert!(held(&bench) <= 2);
+    }
+    let answered = bench.answers.iter().filter(|(to, request)| *to == asker && (20..40).contains(request));
+    assert_eq!(answered.count(), 20, "each is answered once");
+}
+
+#[test]
 fn who_asks_for_long_answers_and_reads_none_is_not_served_on() {
     let mut bench = Bench::new();
     let mut large = User::new("large", 1);
