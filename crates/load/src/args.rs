@@ -50,6 +50,15 @@ pub(crate) struct Args {
     /// Logins, commands of send, or messages of the pair in relay that sends one at a time [default: 2000, 20, 2000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) times: Option<u32>,
+    /// Which attacks of attack [default: all]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_enum)]
+    pub(crate) attacks: Vec<Attack>,
+    /// How long each attack goes on
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    attack_seconds: u64,
+    /// Attackers, in percent of their full number
+    #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) strength: u8,
     /// Give a measurement up after this long
     #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     patience: u64,
@@ -74,15 +83,57 @@ pub(crate) enum What {
     Send,
     /// Processor time of an idle `sotto recv --follow`
     Cpu,
-    /// All of them
+    /// What honest clients notice of hostile ones, and whether the server's limits hold; takes some minutes
+    Attack,
+    /// All of them but attack
     All,
+}
+
+/// A way to be hostile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Attack {
+    /// Thousands of TLS handshakes that come a byte at a time
+    Hello,
+    /// The same with frames before any login
+    Drip,
+    /// Connections that close at once
+    Connects,
+    /// TLS handshakes after which nothing is said
+    Handshakes,
+    /// Ten thousand connections at once
+    Crowd,
+    /// Frames of a megabyte that never end
+    Frames,
+    /// Frames of a megabyte and one byte of the next
+    Remainders,
+    /// Many more requests than may be without an answer
+    Pipeline,
+    /// Random frames after a login
+    Garbage,
+    /// Wrong passwords, for names that exist and others
+    Passwords,
+    /// Registrations, and questions for names
+    Registrations,
+    /// Registrations and logins with signatures that do not hold
+    Forgeries,
+    /// Questions for names, and look-ups
+    Names,
+    /// One account claims a device's prekeys
+    Prekeys,
+    /// One account fills somebody's mailbox
+    Mailbox,
+    /// Invitations to live chats
+    Invitations,
+    /// Readers with full mailboxes that never read
+    Deaf,
 }
 
 impl Args {
     /// The measurements in the order of the command line.
     pub(crate) fn rows(&self) -> Vec<What> {
         if self.what.contains(&What::All) {
-            return What::value_variants().iter().copied().filter(|what| *what != What::All).collect();
+            let all = What::value_variants().iter().copied();
+            return all.filter(|what| !matches!(what, What::All | What::Attack)).collect();
         }
         self.what.clone()
     }
@@ -97,6 +148,10 @@ impl Args {
 
     pub(crate) fn watch(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+
+    pub(crate) fn attack_time(&self) -> Duration {
+        Duration::from_secs(self.attack_seconds)
     }
 
     pub(crate) fn patience(&self) -> Duration {

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection};
 use sotto_client::tls;
 use sotto_proto::{
     Address, Incarnation, KeyChain, QueueNumber, ServerId, VersionRange,
-    frame::{Attach, ClientFrame, DeviceLogin, FrameDecoder, Hello, ServerFrame},
+    frame::{AccountLogin, Attach, ClientFrame, DeviceLogin, FrameDecoder, Hello, Register, ServerFrame},
     limits::MAX_FRAME,
     login::EXPORTER_LABEL,
 };
@@ -45,6 +45,37 @@ impl Target {
     pub(crate) fn is_loopback_v4(&self) -> bool {
         self.socket.ip().is_loopback() && self.socket.is_ipv4()
     }
+
+    /// A connection from `source`, or from wherever the system likes.
+    pub(crate) async fn tcp(&self, source: impl Into<Option<IpAddr>>) -> anyhow::Result<TcpStream> {
+        let tcp = match source.into() {
+            Some(source) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::new(source, 0))?;
+                socket.connect(self.socket).await?
+            }
+            None => TcpStream::connect(self.socket).await?,
+        };
+        tcp.set_nodelay(true)?;
+        Ok(tcp)
+    }
+
+    /// The same with TLS, on which nothing has been said yet.
+    pub(crate) async fn tls(
+        &self,
+        source: impl Into<Option<IpAddr>>,
+    ) -> anyhow::Result<TlsStream<TcpStream>> {
+        let tcp = self.tcp(source).await?;
+        Ok(TlsConnector::from(Arc::clone(&self.tls)).connect(ServerName::try_from("sotto")?, tcp).await?)
+    }
+
+    /// The bytes with which a client begins a TLS handshake.
+    pub(crate) fn client_hello(&self) -> anyhow::Result<Vec<u8>> {
+        let mut client = ClientConnection::new(Arc::clone(&self.tls), ServerName::try_from("sotto")?)?;
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes)?;
+        Ok(bytes)
+    }
 }
 
 /// An open connection, after Hello.
@@ -60,18 +91,8 @@ pub(crate) struct Link {
 
 impl Link {
     /// Connects from `source`, or from wherever the system likes; verifies the key chain, says Hello.
-    pub(crate) async fn open(target: &Target, source: Option<IpAddr>) -> anyhow::Result<Self> {
-        let tcp = match source {
-            Some(source) => {
-                let socket = TcpSocket::new_v4()?;
-                socket.bind(SocketAddr::new(source, 0))?;
-                socket.connect(target.socket).await?
-            }
-            None => TcpStream::connect(target.socket).await?,
-        };
-        tcp.set_nodelay(true)?;
-        let name = ServerName::try_from("sotto")?;
-        let stream = TlsConnector::from(Arc::clone(&target.tls)).connect(name, tcp).await?;
+    pub(crate) async fn open(target: &Target, source: impl Into<Option<IpAddr>>) -> anyhow::Result<Self> {
+        let stream = target.tls(source).await?;
         let exporter = stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None)?;
         let mut link = Self {
             stream,
@@ -97,10 +118,27 @@ impl Link {
 
     /// Makes the person's account.
     pub(crate) async fn register(&mut self, person: &Person) -> anyhow::Result<()> {
-        let register = person.register(&self.server, &self.challenge, &self.exporter);
+        let register = self.registration(person);
         match self.ask(&ClientFrame::Register(register)).await? {
             ServerFrame::Done => Ok(()),
             other => bail!("Register was answered by {other:?}"),
+        }
+    }
+
+    /// The request that makes the person's account on this connection.
+    pub(crate) fn registration(&self, person: &Person) -> Register {
+        person.register(&self.server, &self.challenge, &self.exporter)
+    }
+
+    /// Signs in by the account's key: an account may do so on any number of connections.
+    pub(crate) async fn prove(&mut self, person: &Person) -> anyhow::Result<()> {
+        let login = AccountLogin {
+            username: person.username.to_string(),
+            signature: person.sign_account_login(&self.server, &self.challenge, &self.exporter),
+        };
+        match self.ask(&ClientFrame::AccountLogin(login)).await? {
+            ServerFrame::AccountIn(_) => Ok(()),
+            other => bail!("AccountLogin was answered by {other:?}"),
         }
     }
 
@@ -124,7 +162,7 @@ impl Link {
     /// A connection that is signed in.
     pub(crate) async fn signed_in(
         target: &Target,
-        source: Option<IpAddr>,
+        source: impl Into<Option<IpAddr>>,
         person: &Person,
     ) -> anyhow::Result<Self> {
         let mut link = Self::open(target, source).await?;
@@ -139,6 +177,13 @@ impl Link {
             ServerFrame::Done => Ok(()),
             other => bail!("Attach was answered by {other:?}"),
         }
+    }
+
+    /// Asks for delivery behind what was acked, and does not wait for the answer.
+    pub(crate) async fn send_attach(&mut self) -> anyhow::Result<()> {
+        let (incarnation, after) = self.mailbox.context("sign in first")?;
+        self.send(&ClientFrame::Attach(Attach { incarnation, after })).await?;
+        Ok(())
     }
 
     /// The mailbox's incarnation, which acks name.
@@ -174,6 +219,11 @@ impl Link {
     /// The next frame.
     pub(crate) async fn next(&mut self) -> anyhow::Result<ServerFrame> {
         Ok(self.take().await?.1)
+    }
+
+    /// The stream itself, for who reads and writes at the same time.
+    pub(crate) fn into_stream(self) -> TlsStream<TcpStream> {
+        self.stream
     }
 
     /// The next frame that is here already.

@@ -20,6 +20,8 @@ use crate::{
 const LONGEST_RETENTION_DAYS: u64 = 150;
 
 const MIB: u64 = 1024 * 1024;
+/// Connections of one address, unless told otherwise: as many as may register from one at once, and a tenth of all.
+const CLIENTS_PER_ADDRESS: usize = 1_000;
 
 /// How the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -65,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) mailbox_envelopes: u64,
     /// Bytes in one mailbox.
     pub(crate) mailbox_bytes: u64,
+    /// Connections of one address at a time.
+    pub(crate) clients_per_address: usize,
     /// Accounts one address may register at once.
     pub(crate) register_burst: u64,
     /// One-time keys one account may claim at once.
@@ -123,6 +127,11 @@ const KEYS: &[Key] = &[
     },
     Key { name: "limits.mailbox_envelopes", about: "Messages in one mailbox.", example: "10000" },
     Key { name: "limits.mailbox_mib", about: "MiB in one mailbox.", example: "256" },
+    Key {
+        name: "limits.clients_per_address",
+        about: "Connections of one address at a time; as many as max_clients where all come through a proxy on another machine.",
+        example: "1000",
+    },
     Key {
         name: "limits.registrations_per_address",
         about: "Accounts one address may make at once, then one every two seconds.",
@@ -183,6 +192,7 @@ impl Config {
             retention_ms: core.retention_ms,
             mailbox_envelopes: core.mailbox_envelopes,
             mailbox_bytes: limits::MAILBOX_BYTES,
+            clients_per_address: CLIENTS_PER_ADDRESS,
             register_burst: core.register_burst,
             claim_burst: core.claim_burst,
             hashing_memory: 128 * 1024 * 1024,
@@ -278,6 +288,7 @@ impl Config {
                 let mib = number::<u64>(name, value, 1)?;
                 self.mailbox_bytes = mib.checked_mul(MIB).ok_or_else(|| too_large(name))?;
             }
+            "limits.clients_per_address" => self.clients_per_address = number(name, value, 1)?,
             "limits.registrations_per_address" => self.register_burst = number(name, value, 1)?,
             "limits.claims_per_account" => self.claim_burst = number(name, value, 8)?,
             "hashing.memory_mib" => {
@@ -318,7 +329,7 @@ impl Config {
             "listen = {listen:?}\ndata_dir = {}\n{host}max_clients = {}\nregistration = {registration:?}\n\
              directory = {directory:?}\n\n[log]\nformat = {format:?}\nlevel = {:?}\n\
              \n[limits]\nretention_days = {}\nmailbox_envelopes = {}\nmailbox_mib = {}\n\
-             registrations_per_address = {}\nclaims_per_account = {}\n\
+             clients_per_address = {}\nregistrations_per_address = {}\nclaims_per_account = {}\n\
              \n[hashing]\nmemory_mib = {}\nline = {}\n",
             Value::String(self.data_dir.display().to_string()),
             self.max_clients,
@@ -326,6 +337,7 @@ impl Config {
             self.retention_ms / limits::DAY_MS,
             self.mailbox_envelopes,
             self.mailbox_bytes / MIB,
+            self.clients_per_address,
             self.register_burst,
             self.claim_burst,
             self.hashing_memory / (1024 * 1024),

@@ -1,5 +1,6 @@
 //! The measurements.
 
+mod attack;
 mod cpu;
 mod disk;
 mod drain;
@@ -49,6 +50,7 @@ async fn all(args: &Args) -> anyhow::Result<()> {
             What::Idle => idle::run(args).await,
             What::Send => send::run(args).await,
             What::Cpu => cpu::run(args).await,
+            What::Attack => Box::pin(attack::run(args)).await,
             What::All => Ok(()),
         }
         .with_context(|| format!("{what:?}"))?;

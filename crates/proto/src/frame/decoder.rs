@@ -13,6 +13,9 @@ pub struct RawFrame {
     pub payload: Vec<u8>,
 }
 
+/// Bytes that were handed out, or room, that a buffer keeps beside what waits in it: a read, and the growth by it.
+const KEPT: usize = 32 * 1024;
+
 /// Collects bytes until a frame is whole. A length above the limit is refused before anything is allocated for it, and
 /// the buffer grows only as bytes arrive.
 #[derive(Debug)]
@@ -73,6 +76,11 @@ impl FrameDecoder {
             self.taken = 0;
             // One large frame must not keep its buffer for the life of an idle connection.
             self.buffer.shrink_to(4096);
+        } else if self.taken > KEPT {
+            // Nor may it because a byte of the next one waits behind it.
+            self.buffer.drain(..self.taken);
+            self.taken = 0;
+            self.buffer.shrink_to(KEPT);
         }
         Ok(Some(frame))
     }
@@ -103,6 +111,22 @@ mod tests {
             assert_eq!(frames, [(1, 7, 3), (2, 8, 0), (3, 9, 3000)], "in steps of {step}");
             assert_eq!(decoder.buffered(), 0);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_handed_out_is_not_kept_for_a_byte_that_waits_behind_it() -> Result<(), FrameError> {
+        let whole = frame(1, 7, &vec![5; 1_000_000]);
+        let mut decoder = FrameDecoder::new(1 << 20);
+        for piece in whole.chunks(16 * 1024) {
+            assert_eq!(decoder.next_frame()?, None);
+            decoder.push(piece);
+        }
+        assert!(decoder.buffer.capacity() > whole.len(), "while it waits, it is kept");
+        decoder.push(&[0]);
+        assert!(decoder.next_frame()?.is_some());
+        assert_eq!((decoder.next_frame()?, decoder.buffered()), (None, 1));
+        assert!(decoder.buffer.capacity() <= KEPT, "{}", decoder.buffer.capacity());
         Ok(())
     }
 

@@ -8,20 +8,31 @@ use super::{
     ConnectionId, Core, Event, Output, Refused, SendClass, connection::Ticket, reader::UNWRITTEN_LIMIT,
 };
 
+/// Bytes of an answer from which on it is counted. Of shorter ones a connection cannot have more than a few hundred KiB
+/// waiting, since it may have only so many requests without an answer.
+const LONG_ANSWER: usize = 4 * 1024;
+
 impl Core {
     pub(super) fn send(
         &mut self,
         connection: ConnectionId,
         request: u32,
         frame: &ServerFrame,
-        class: SendClass,
+        mut class: SendClass,
     ) {
         match frame.encode(request) {
             Ok(bytes) => {
-                if class == SendClass::Push
-                    && let Some(state) = self.connections.get_mut(&connection)
+                if let SendClass::Answer { size } = class
+                    && bytes.len() >= LONG_ANSWER
                 {
-                    state.unwritten += bytes.len();
+                    class = SendClass::LongAnswer { size, length: bytes.len() };
+                }
+                if let Some(state) = self.connections.get_mut(&connection) {
+                    match class {
+                        SendClass::Push => state.unwritten += bytes.len(),
+                        SendClass::LongAnswer { length, .. } => state.unread += length,
+                        SendClass::Answer { .. } | SendClass::Notice => {}
+                    }
                 }
                 self.outputs.push_back(Output::Send { connection, bytes, class });
             }

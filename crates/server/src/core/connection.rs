@@ -79,6 +79,10 @@ pub(super) struct Connection {
     pub(super) blocked: bool,
     /// Bytes of pushes that the peer has not taken yet.
     pub(super) unwritten: usize,
+    /// Bytes of long answers that the peer has not taken yet.
+    pub(super) unread: usize,
+    /// Logins on it whose signature did not hold.
+    pub(super) false_proofs: u32,
     /// The device that waits on it to be approved, and its account.
     pub(super) pending: Option<(AccountId, DeviceId)>,
     /// How a reset of the account stands, if the peer took too little to be told yet.
@@ -102,6 +106,8 @@ impl Connection {
             queue: VecDeque::new(),
             blocked: false,
             unwritten: 0,
+            unread: 0,
+            false_proofs: 0,
             pending: None,
             owed_reset: None,
             unanswered: 0,

@@ -30,6 +30,8 @@ impl Core {
             self.names(ticket, limit, names);
             return Ok(());
         }
+        // As many rows as other requests have none: one at a time.
+        self.block(ticket.connection);
         // One more than asked for shows whether there are more.
         self.call(Step::Names { ticket, limit }, StoreCall::Names { after, limit: limit + 1 });
         Ok(())

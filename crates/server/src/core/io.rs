@@ -71,12 +71,14 @@ pub enum Input {
         /// What is wrong, for the peer and the log; holds none of the bytes.
         problem: String,
     },
-    /// So many bytes of pushes have been given to the operating system.
+    /// Bytes that the core counts have been given to the operating system.
     Written {
         /// Whose.
         connection: ConnectionId,
-        /// How many.
-        bytes: usize,
+        /// How many of pushes.
+        pushes: usize,
+        /// How many of answers.
+        answers: usize,
     },
     /// The peer is gone.
     Disconnected {
@@ -183,6 +185,13 @@ pub enum SendClass {
     Answer {
         /// Bytes of the request's payload.
         size: usize,
+    },
+    /// An answer that the core counts beside that: report it with [`Input::Written`].
+    LongAnswer {
+        /// Bytes of the request's payload.
+        size: usize,
+        /// Bytes to be reported.
+        length: usize,
     },
     /// A push that the core counts: report it with [`Input::Written`].
     Push,

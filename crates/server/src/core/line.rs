@@ -10,11 +10,18 @@ use sotto_proto::{
 use sotto_store::StoreError;
 
 use super::{
-    ConnectionId, Core, Operation, StoreCall, StoreReply,
+    ConnectionId, Core, Event, Operation, StoreCall, StoreReply,
     connection::{Queued, Ticket},
     known::{AccountRef, Known, KnownAccounts},
     step::Step,
 };
+
+/// Bytes of long answers that may wait for one peer; beyond this its requests wait too. Who asks and never reads would
+/// otherwise have the server keep megabytes for each connection.
+const UNREAD_LIMIT: usize = 256 * 1024;
+/// Logins by key on one connection whose signature does not hold, before it is closed: nobody mistypes a key, and each
+/// costs the server more than who makes it up.
+const FALSE_PROOFS: u32 = 8;
 
 impl Core {
     pub(super) fn frame(
@@ -45,7 +52,7 @@ impl Core {
     pub(super) fn advance(&mut self, now_ms: u64, id: ConnectionId) {
         loop {
             let Some(connection) = self.connections.get_mut(&id) else { return };
-            if connection.blocked {
+            if connection.blocked || connection.unread >= UNREAD_LIMIT {
                 return;
             }
             let proven = connection.proven.map(|(account, _)| account);
@@ -90,6 +97,7 @@ impl Core {
         {
             return self.refuse(ticket, (ErrorCode::OUT_OF_ORDER, "Hello comes first".into()));
         }
+        let proof = matches!(frame, ClientFrame::AccountLogin(_) | ClientFrame::DeviceLogin(_));
         let result = match frame {
             ClientFrame::Hello(hello) => self.hello(now_ms, ticket, &hello),
             ClientFrame::Ping => {
@@ -129,7 +137,21 @@ impl Core {
             ClientFrame::Quit(quit) => self.quit(ticket, quit),
         };
         if let Err(refused) = result {
+            let forged = proof && refused.0 == ErrorCode::BAD_CREDENTIALS;
             self.refuse(ticket, refused);
+            if forged {
+                self.false_proof(ticket.connection);
+            }
+        }
+    }
+
+    fn false_proof(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.false_proofs += 1;
+        if connection.false_proofs >= FALSE_PROOFS {
+            let peer = connection.peer;
+            self.log(Event::Refused { peer, reason: "too many logins whose signature does not hold".into() });
+            self.close(id);
         }
     }
 

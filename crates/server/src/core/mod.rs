@@ -64,6 +64,7 @@ pub use io::{
 };
 pub use operator::{OnlineDevice, Roster};
 pub use orders::Order;
+pub(crate) use source::source;
 
 use bucket::Buckets;
 use changes::Changes;
@@ -194,7 +195,9 @@ impl Core {
             Input::Malformed { connection, request, problem } => {
                 self.malformed(connection, request, problem);
             }
-            Input::Written { connection, bytes } => self.written(connection, bytes),
+            Input::Written { connection, pushes, answers } => {
+                self.written(now_ms, connection, pushes, answers);
+            }
             Input::Disconnected { connection } => self.forget(connection),
             Input::Stored { operation, result } => self.stored(now_ms, operation, result),
             Input::Worked { operation, result } => self.worked(now_ms, operation, result),
@@ -330,8 +333,12 @@ impl Core {
             (Step::Left { device }, StoreReply::PrekeyCounts(counts)) => self.left(device, counts),
             (Step::Names { ticket, limit }, StoreReply::Names(names)) => {
                 self.names(ticket, limit, names);
+                self.unblock(now_ms, ticket.connection);
             }
-            (Step::Fates { ticket }, StoreReply::Fates(states)) => self.fates(ticket, states),
+            (Step::Fates { ticket }, StoreReply::Fates(states)) => {
+                self.fates(ticket, states);
+                self.unblock(now_ms, ticket.connection);
+            }
             (Step::AskSubmission { ticket }, StoreReply::Submission(submitted)) => {
                 self.submission_asked(ticket, submitted);
             }

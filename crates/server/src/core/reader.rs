@@ -202,12 +202,13 @@ impl Core {
         true
     }
 
-    pub(super) fn written(&mut self, id: ConnectionId, bytes: usize) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.unwritten = connection.unwritten.saturating_sub(bytes);
-            self.pay_reset(id);
-            self.feed(id);
-        }
+    pub(super) fn written(&mut self, now_ms: u64, id: ConnectionId, pushes: usize, answers: usize) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.unwritten = connection.unwritten.saturating_sub(pushes);
+        connection.unread = connection.unread.saturating_sub(answers);
+        self.pay_reset(id);
+        self.feed(id);
+        self.advance(now_ms, id);
     }
 
     pub(super) fn reader_failed(&mut self, now_ms: u64, id: ConnectionId, error: &StoreError) {
@@ -277,6 +278,8 @@ impl Core {
         if query.tags.len() > MAX_FATES_PER_QUERY {
             return Err((ErrorCode::LIMIT, format!("at most {MAX_FATES_PER_QUERY} tags at a time").into()));
         }
+        // A thousand rows each: one at a time, or who asks without pause keeps the store from reading for others.
+        self.block(ticket.connection);
         self.call(Step::Fates { ticket }, StoreCall::Fates(query.tags));
         Ok(())
     }

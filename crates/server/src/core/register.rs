@@ -43,6 +43,10 @@ impl Core {
             return Err((ErrorCode::REGISTRATION_CLOSED, "this server takes no new accounts".into()));
         }
         let name = parse_name(&register.username)?;
+        // Before anything is verified: the signatures of a long list cost more than who sends them.
+        if !self.may_register(now_ms, ticket) {
+            return Ok(());
+        }
         let list = SignedDeviceList::parse(&register.list)
             .map_err(|error| (ErrorCode::BAD_KEYS, format!("the device list: {error}").into()))?;
         let says = list.list();
@@ -56,9 +60,6 @@ impl Core {
             return Err((ErrorCode::BAD_KEYS, too_far_ahead().into()));
         }
         self.owns(ticket, &register, &list)?;
-        if !self.may_register(now_ms, ticket) {
-            return Ok(());
-        }
         let registering =
             Registering { name, list: Box::new(list), auth_key: register.auth_key, invite: None };
         match (self.config.registration, register.invite) {

@@ -7,7 +7,7 @@ const CUSTOMER: u128 = !0 << 64;
 
 /// The address under which attempts are counted: all of an IPv4 address, the first half of an IPv6 one, since whoever has
 /// one of these has all.
-pub(super) fn source(ip: IpAddr) -> IpAddr {
+pub(crate) fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & CUSTOMER)),
         ip @ IpAddr::V4(_) => ip,

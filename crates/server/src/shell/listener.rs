@@ -11,27 +11,29 @@ use std::{
 };
 
 use rand::{TryRng, rngs::SysRng};
-use rustls::ServerConfig;
+use rustls::{ServerConfig, server::Acceptor};
 use socket2::{Domain, Protocol, Socket, Type};
 use sotto_proto::login::EXPORTER_LABEL;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
+    addresses::{Addresses, Full, Place},
     identity::ALPN,
     peer::{Common, Peer, serve},
 };
-use crate::core::ConnectionId;
+use crate::core::{ConnectionId, source};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes under way; further connections are closed at once. Each costs some 40 KiB and ten seconds at most.
+/// Handshakes under way; further connections are closed at once. Each costs ten seconds at most, and some 40 KiB once its
+/// hello is there.
 const HALF_OPEN: usize = 4096;
 /// Connections the kernel keeps until they are accepted: a crowd that reconnects at once.
 const BACKLOG: i32 = 4096;
@@ -82,39 +84,80 @@ fn bind_at(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// What every handshake needs.
+#[derive(Debug)]
+pub(crate) struct Door {
+    tls: Arc<ServerConfig>,
+    addresses: Arc<Addresses>,
+    half_open: Arc<Semaphore>,
+    /// The costly part of handshakes, of which only some are computed at a time: a crowd at the door must not keep those
+    /// inside from being served.
+    computing: Semaphore,
+    next: AtomicU64,
+}
+
+impl Door {
+    pub(super) fn new(tls: Arc<ServerConfig>, addresses: Arc<Addresses>) -> Arc<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Arc::new(Self {
+            tls,
+            addresses,
+            half_open: Arc::new(Semaphore::new(HALF_OPEN)),
+            computing: Semaphore::new((processors / 2).max(1)),
+            next: AtomicU64::new(1),
+        })
+    }
+
+    /// Places for a connection: that of its handshake, and that of its address. `None` if it is to be closed at once.
+    fn enter(&self, address: SocketAddr) -> Option<(OwnedSemaphorePermit, Place)> {
+        let place = match self.addresses.enter(source(address.ip())) {
+            Ok(place) => place,
+            Err(Full::Open { first: true }) => {
+                warn!(
+                    "{address} closed: as many connections of its address as one may have; so are the next"
+                );
+                return None;
+            }
+            Err(full) => {
+                debug!("{address} closed: too many connections of its address: {full:?}");
+                return None;
+            }
+        };
+        let Ok(half_open) = Arc::clone(&self.half_open).try_acquire_owned() else {
+            debug!("{address} closed: too many handshakes under way");
+            return None;
+        };
+        Some((half_open, place))
+    }
+}
+
 /// Accepts until told to stop.
 pub(crate) async fn accept(
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
+    door: Arc<Door>,
     common: Arc<Common>,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
-    let half_open = Arc::new(Semaphore::new(HALF_OPEN));
-    let next = Arc::new(AtomicU64::new(1));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, address)) => (stream, canonical(address)),
             Err(error) => {
                 warn!("a connection could not be accepted: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&half_open).try_acquire_owned() else {
-            debug!("{address} closed: too many handshakes under way");
-            continue;
-        };
-        let (acceptor, common, next) = (acceptor.clone(), Arc::clone(&common), Arc::clone(&next));
+        let Some((half_open, mut place)) = door.enter(address) else { continue };
+        let (door, common) = (Arc::clone(&door), Arc::clone(&common));
         tasks.spawn(async move {
-            let address = canonical(address);
-            let peer = timeout(HANDSHAKE_TIMEOUT, handshake(acceptor, stream, address, &next)).await;
-            drop(place);
+            let peer = timeout(HANDSHAKE_TIMEOUT, handshake(&door, stream, address)).await;
+            drop(half_open);
+            place.opened();
             match peer {
                 Ok(Ok(peer)) => serve(*peer, &common).await,
                 Ok(Err(error)) => debug!("{address} closed: TLS handshake: {error}"),
@@ -131,14 +174,16 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 type TlsPeer = Peer<tokio_rustls::server::TlsStream<TcpStream>>;
 
-async fn handshake(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    address: SocketAddr,
-    next: &AtomicU64,
-) -> io::Result<Box<TlsPeer>> {
+async fn handshake(door: &Door, stream: TcpStream, address: SocketAddr) -> io::Result<Box<TlsPeer>> {
     stream.set_nodelay(true)?;
-    let stream = acceptor.accept(stream).await?;
+    // Before its hello is there, a connection costs next to nothing.
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let accepting = {
+        let _turn = door.computing.acquire().await.map_err(io::Error::other)?;
+        // The key exchange and the signature are made in here.
+        hello.into_stream(Arc::clone(&door.tls))
+    };
+    let stream = accepting.await?;
     let (_, tls) = stream.get_ref();
     // A client without ALPN passes rustls; it does not speak our protocol.
     if tls.alpn_protocol() != Some(ALPN) {
@@ -147,6 +192,6 @@ async fn handshake(
     let exporter = tls.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(io::Error::other)?;
     let mut challenge = [0; 32];
     SysRng.try_fill_bytes(&mut challenge).map_err(io::Error::other)?;
-    let id = ConnectionId(next.fetch_add(1, Ordering::Relaxed));
+    let id = ConnectionId(door.next.fetch_add(1, Ordering::Relaxed));
     Ok(Box::new(Peer { stream, id, address, challenge, exporter }))
 }

@@ -1,5 +1,6 @@
 //! The tasks around the core: listener, connections, workers, store, admin socket, console, signals.
 
+mod addresses;
 pub(crate) mod admin;
 pub(crate) mod backup;
 mod budget;
@@ -41,17 +42,19 @@ use crate::{
     core::Core,
     tap::{Tap, Untapped},
 };
+use addresses::Addresses;
 use admin::Desk;
 use budget::Budget;
 use driver::Driver;
 use folder::{Folder, FolderError, SocketPlace};
 use identity::{Identity, IdentityError};
-use listener::Listen;
+use listener::{Door, Listen};
 use peer::Common;
 use signals::{Signals, Told};
 
-/// Inputs of connections that wait for the core.
-const MESSAGES: usize = 1024;
+/// Inputs of connections that wait for the core. Few: beyond them each connection has one place in the line, so who sends
+/// many requests at once waits behind itself and not everybody else behind it.
+const MESSAGES: usize = 32;
 /// Memory of requests without an answer, of all connections together; beyond it their sockets wait.
 const REQUESTS_BUDGET: usize = 256 * 1024 * 1024;
 /// How long connections may take to end when the server stops.
@@ -137,6 +140,7 @@ struct Running {
     store: Arc<SledStore>,
     desk: Arc<Desk>,
     sender: mpsc::Sender<Message>,
+    addresses: Arc<Addresses>,
     /// Ends the accepting.
     accepting: CancellationToken,
     /// Ends the reading of connections.
@@ -186,9 +190,13 @@ impl Running {
         let calls = Arc::clone(&store) as Arc<dyn Store>;
         let driver = Driver::new(core, tap, calls, failures, config.hashing_memory, messages);
         let driver = tokio::spawn(driver.run());
-        tasks.spawn(listener::accept(listener, tls, common, accepting.clone(), tasks.clone()));
+        let addresses = Addresses::new(config.clients_per_address);
+        let door = Door::new(tls, Arc::clone(&addresses));
+        tasks.spawn(listener::accept(listener, door, common, accepting.clone(), tasks.clone()));
         tasks.spawn(admin::serve(admin_socket, Arc::clone(&desk), accepting.clone(), tasks.clone()));
-        Ok((Self { _folder: folder, place, store, desk, sender, accepting, reading, tasks }, driver))
+        let running =
+            Self { _folder: folder, place, store, desk, sender, addresses, accepting, reading, tasks };
+        Ok((running, driver))
     }
 
     /// Returns when the operator wants the server to stop.
@@ -220,8 +228,9 @@ impl Running {
             Ok(config) => {
                 // A driver that has ended is noticed by whoever waits for it.
                 drop(self.sender.send(Message::Reload(config.core())).await);
+                self.addresses.set_most(config.clients_per_address);
                 info!(
-                    "configuration read again: rates, registration, directory and the number of clients hold from now on, the rest at the next start"
+                    "configuration read again: rates, registration, directory and the numbers of clients hold from now on, the rest at the next start"
                 );
             }
             Err(error) => error!("configuration not changed: {error}"),

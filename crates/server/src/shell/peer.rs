@@ -74,7 +74,7 @@ pub(crate) struct PeerHandle {
 
 impl PeerHandle {
     pub(crate) fn send(&self, bytes: Vec<u8>, class: SendClass) {
-        if let SendClass::Answer { size } = class {
+        if let SendClass::Answer { size } | SendClass::LongAnswer { size, .. } = class {
             self.shared.requests.sub(size);
         }
         // A connection whose task has ended is about to be forgotten.
@@ -187,6 +187,10 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, id: ConnectionId, shared: &
             match decoder.next_frame() {
                 Ok(Some(frame)) => {
                     frame_due = None;
+                    // Until it is admitted it is held, as it was before it was whole.
+                    if !hold(&unfinished, frame.payload.len() + decoder.buffered()) {
+                        return no_memory(id, common).await;
+                    }
                     // An own limit on waiting: else who never reads its answers would stay for ever.
                     match timeout(silence, admit(frame, id, shared, common)).await {
                         Ok(true) => {}
@@ -204,13 +208,8 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, id: ConnectionId, shared: &
             }
         }
         let waiting = decoder.buffered();
-        // Short ones are not counted: a flood of long ones must not keep others from signing in.
-        let counted = if waiting > MAX_FRAME_BEFORE_LOGIN { waiting } else { 0 };
-        if !unfinished.set(counted) {
-            let problem = "the server has no memory for long frames just now; try again".to_owned();
-            let input = Input::Malformed { connection: id, request: 0, problem };
-            drop(common.driver.send(Message::Input(input)).await);
-            return give_up().await;
+        if !hold(&unfinished, waiting) {
+            return no_memory(id, common).await;
         }
         let now = Instant::now();
         let due = if waiting == 0 { None } else { Some(frame_due.unwrap_or(now + FRAME_TIMEOUT)) };
@@ -226,6 +225,19 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, id: ConnectionId, shared: &
             Ok(Ok(_)) => {}
         }
     }
+}
+
+/// Counts what a connection holds; `false` where the budget of all has no room. Short ones are not counted: a flood of long
+/// ones must not keep others from signing in.
+fn hold(unfinished: &Share, bytes: usize) -> bool {
+    unfinished.set(if bytes > MAX_FRAME_BEFORE_LOGIN { bytes } else { 0 })
+}
+
+async fn no_memory(id: ConnectionId, common: &Common) {
+    let problem = "the server has no memory for long frames just now; try again".to_owned();
+    let input = Input::Malformed { connection: id, request: 0, problem };
+    drop(common.driver.send(Message::Input(input)).await);
+    give_up().await;
 }
 
 /// After bytes that mean nothing: the core answers and closes, and until then nothing more is read.
@@ -275,7 +287,7 @@ async fn write<W: AsyncWrite + Unpin>(
             return true;
         }
         let mut bytes = Vec::new();
-        let (mut answers, mut answered, mut pushed) = (0, 0, 0);
+        let (mut answers, mut answered, mut pushed, mut long) = (0, 0, 0, 0);
         let mut close = false;
         for outgoing in batch.drain(..) {
             match outgoing {
@@ -284,6 +296,11 @@ async fn write<W: AsyncWrite + Unpin>(
                         SendClass::Answer { size } => {
                             answers += 1;
                             answered += size.min(IN_FLIGHT);
+                        }
+                        SendClass::LongAnswer { size, length } => {
+                            answers += 1;
+                            answered += size.min(IN_FLIGHT);
+                            long += length;
                         }
                         SendClass::Push => pushed += frame.len(),
                         SendClass::Notice => {}
@@ -308,8 +325,8 @@ async fn write<W: AsyncWrite + Unpin>(
         if close {
             return true;
         }
-        if pushed > 0 {
-            let input = Input::Written { connection: id, bytes: pushed };
+        if pushed > 0 || long > 0 {
+            let input = Input::Written { connection: id, pushes: pushed, answers: long };
             if driver.send(Message::Input(input)).await.is_err() {
                 return true;
             }

@@ -1,13 +1,24 @@
 //! What takes too long for the core's task: Argon2, and the signatures of an upload of prekeys.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::Builder,
+};
 
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher, PasswordVerifier},
+    ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version,
+    password_hash::{
+        self,
+        phc::{Output, ParamsString, PasswordHash, Salt},
+    },
 };
 use rand::{TryRng, rngs::SysRng};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
 
 use crate::core::{Input, Job, Operation, WorkResult};
 
@@ -16,15 +27,21 @@ use crate::core::{Input, Job, Operation, WorkResult};
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
+/// glibc keeps for the next one what is freed, up to blocks of 32 MiB, and an aligned block seldom fits where the last one
+/// was: hashing would in time hold many times its budget. What is larger comes from the system and goes back to it.
+const GIVEN_BACK: usize = 33 * 1024 * 1024;
 /// Bytes of a salt.
 const SALT: usize = 16;
 
-/// Runs jobs on threads that may block, as many at a time as the memory for them allows.
+/// Jobs stand back for those who talk: a flood of passwords takes only the processor time that is left.
+const NICE: i32 = 10;
+
+/// Runs jobs on a few threads of their own, in the order in which they came; the core bounds how many wait.
 #[derive(Debug)]
 pub(super) struct Workers {
-    hashing: Arc<Semaphore>,
+    hashing: Sender<(Operation, Job)>,
     /// Apart, so that uploads of keys and logins do not wait for each other.
-    signatures: Arc<Semaphore>,
+    signatures: Sender<(Operation, Job)>,
     finished: mpsc::UnboundedSender<Input>,
 }
 
@@ -35,24 +52,51 @@ impl Workers {
         // More at a time than there are processors only takes memory.
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let places = (memory / each).clamp(1, processors);
-        let (hashing, signatures) = (Semaphore::new(places), Semaphore::new(processors));
-        Self { hashing: Arc::new(hashing), signatures: Arc::new(signatures), finished }
+        Self {
+            hashing: threads("hash", places, &finished),
+            signatures: threads("signatures", processors, &finished),
+            finished,
+        }
     }
 
     pub(super) fn start(&self, operation: Operation, job: Job) {
-        let places = Arc::clone(match job {
+        let line = match job {
             Job::HashPassword(_) | Job::VerifyPassword { .. } => &self.hashing,
             Job::VerifyPrekeys { .. } => &self.signatures,
-        });
-        let finished = self.finished.clone();
-        tokio::spawn(async move {
-            // The semaphore is fair: jobs start in the order in which they came.
-            let place = places.acquire_owned().await;
-            let result = tokio::task::spawn_blocking(move || run(job)).await;
-            drop(place);
-            let result = result.unwrap_or_else(|error| WorkResult::Failed(error.to_string()));
-            drop(finished.send(Input::Worked { operation, result }));
-        });
+        };
+        if line.send((operation, job)).is_err() {
+            let result = WorkResult::Failed("there is no thread to work".to_owned());
+            drop(self.finished.send(Input::Worked { operation, result }));
+        }
+    }
+}
+
+/// Starts threads that take from one line, and end when nobody can put anything into it any more.
+fn threads(name: &str, count: usize, finished: &mpsc::UnboundedSender<Input>) -> Sender<(Operation, Job)> {
+    let (sender, line) = channel();
+    let line = Arc::new(Mutex::new(line));
+    for _ in 0..count {
+        let (line, finished) = (Arc::clone(&line), finished.clone());
+        let thread = Builder::new().name(name.to_owned()).spawn(move || work(&line, &finished));
+        if let Err(error) = thread {
+            warn!("a thread for passwords and keys could not be started: {error}");
+        }
+    }
+    sender
+}
+
+fn work(line: &Mutex<Receiver<(Operation, Job)>>, finished: &mpsc::UnboundedSender<Input>) {
+    // Of this thread alone, on Linux. Where it is refused, jobs take more from those who talk.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        debug!("the priority of a thread stays: {error}");
+    }
+    loop {
+        // Who waits holds the line; a thread that works has let go of it.
+        let next = line.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((operation, job)) = next else { return };
+        let result = catch_unwind(AssertUnwindSafe(|| run(job)))
+            .unwrap_or_else(|_| WorkResult::Failed("a job panicked".to_owned()));
+        drop(finished.send(Input::Worked { operation, result }));
     }
 }
 
@@ -72,24 +116,58 @@ fn argon2() -> Result<Argon2<'static>, String> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
+/// Fills `output` in memory that is there only meanwhile.
+fn derive(argon2: &Argon2<'_>, auth_key: &[u8; 32], salt: &[u8], output: &mut [u8]) -> Result<(), String> {
+    let blocks = argon2.params().block_count();
+    // Its pages that are not touched cost nothing.
+    let mut memory = Vec::with_capacity(blocks.max(GIVEN_BACK / Block::SIZE));
+    memory.resize(blocks, Block::new());
+    argon2.hash_password_into_with_memory(auth_key, salt, output, memory).map_err(|error| error.to_string())
+}
+
 /// Argon2id with a fresh salt, as a PHC string.
 pub(super) fn hash(auth_key: &[u8; 32]) -> Result<String, String> {
     let mut salt = [0; SALT];
     SysRng.try_fill_bytes(&mut salt).map_err(|error| error.to_string())?;
-    argon2()?
-        .hash_password_with_salt(auth_key, &salt)
-        .map(|hash| hash.to_string())
-        .map_err(|error| error.to_string())
+    let argon2 = argon2()?;
+    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+    derive(&argon2, auth_key, &salt, &mut output)?;
+    let hash = || {
+        password_hash::Result::Ok(PasswordHash {
+            algorithm: ARGON2ID_IDENT,
+            version: Some(Version::V0x13.into()),
+            params: ParamsString::try_from(argon2.params())?,
+            salt: Some(Salt::new(&salt)?),
+            hash: Some(Output::new(&output)?),
+        })
+    };
+    hash().map(|hash| hash.to_string()).map_err(|error| error.to_string())
 }
 
 fn verify(auth_key: &[u8; 32], hash: &str) -> WorkResult {
-    use argon2::password_hash::Error;
-    match argon2().map(|argon2| argon2.verify_password(auth_key, hash)) {
-        Ok(Ok(())) => WorkResult::Verified(true),
-        Ok(Err(Error::PasswordInvalid)) => WorkResult::Verified(false),
-        Ok(Err(error)) => WorkResult::Failed(error.to_string()),
-        Err(error) => WorkResult::Failed(error),
+    match same(auth_key, hash) {
+        Ok(same) => WorkResult::Verified(same),
+        Err(problem) => WorkResult::Failed(problem),
     }
+}
+
+/// Whether a PHC string is this key's; an error if it is none of Argon2.
+fn same(auth_key: &[u8; 32], hash: &str) -> Result<bool, String> {
+    let stored = PasswordHash::new(hash).map_err(|error| error.to_string())?;
+    let argon2 = || {
+        let algorithm = Algorithm::try_from(stored.algorithm.as_str())?;
+        let version = stored.version.map(Version::try_from).transpose()?.unwrap_or_default();
+        password_hash::Result::Ok(Argon2::new(algorithm, version, Params::try_from(&stored)?))
+    };
+    let argon2 = argon2().map_err(|error| error.to_string())?;
+    let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else {
+        return Err("a password hash without salt or hash".to_owned());
+    };
+    let mut output = vec![0; expected.len()];
+    derive(&argon2, auth_key, salt.as_ref(), &mut output)?;
+    let output = Output::new(&output).map_err(|error| error.to_string())?;
+    // In constant time, as `Output` compares.
+    Ok(output == *expected)
 }
 
 /// A hash of something that nobody knows, with the cost of the real ones.
@@ -102,7 +180,36 @@ pub(super) fn nobody() -> Result<String, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use sotto_proto::frame::AuthKey;
+
     use super::*;
+
+    /// As the library itself made them, with 8 MiB and one pass: what is stored stays good.
+    #[test]
+    fn a_hash_is_verified_with_the_costs_that_it_names() {
+        use argon2::password_hash::PasswordHasher as _;
+        let params = Params::new(8 * 1024, 1, 1, None).unwrap();
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let stored = argon2.hash_password_with_salt(&[7; 32], &[1; SALT]).unwrap().to_string();
+        assert!(matches!(verify(&[7; 32], &stored), WorkResult::Verified(true)));
+        assert!(matches!(verify(&[8; 32], &stored), WorkResult::Verified(false)));
+    }
+
+    #[test]
+    fn jobs_are_answered_each_once_also_those_that_fail() {
+        let (finished, mut done) = mpsc::unbounded_channel();
+        let workers = Workers::new(0, finished);
+        for n in 1..=3 {
+            let job = Job::VerifyPassword { auth_key: AuthKey([7; 32]), hash: "junk".to_owned() };
+            workers.start(Operation(n), job);
+        }
+        drop(workers);
+        let mut answered = Vec::new();
+        while let Some(Input::Worked { operation, result: WorkResult::Failed(_) }) = done.blocking_recv() {
+            answered.push(operation.0);
+        }
+        assert_eq!(answered, [1, 2, 3], "with the memory for one: in order");
+    }
 
     #[test]
     fn a_hash_has_the_cost_of_the_specification_and_only_its_key_verifies() {

@@ -40,7 +40,7 @@ pub(crate) struct Faults {
     pub(crate) slow_disk: bool,
     waiting: VecDeque<(Operation, StoreCall)>,
     /// Devices that take nothing of what they are sent, and what the server waits to hear that they took.
-    slow_readers: BTreeMap<usize, Vec<(ConnectionId, usize)>>,
+    slow_readers: BTreeMap<usize, Vec<(ConnectionId, usize, usize)>>,
     /// Connections that broke without the server noticing.
     half_open: Vec<ConnectionId>,
 }
@@ -132,15 +132,15 @@ impl World {
         }
     }
 
-    /// The server pushed something: it is told that the peer has taken it, unless the peer is slow.
-    pub(super) fn written(&mut self, connection: ConnectionId, bytes: usize) {
+    /// The server sent something that it counts: it is told that the peer has taken it, unless the peer is slow.
+    pub(super) fn written(&mut self, connection: ConnectionId, pushes: usize, answers: usize) {
         let reader = self.devices.iter().position(|device| device.connection == Some(connection));
         if let Some(owed) = reader.and_then(|reader| self.faults.slow_readers.get_mut(&reader)) {
-            owed.push((connection, bytes));
+            owed.push((connection, pushes, answers));
         } else if !self.faults.half_open.contains(&connection) {
             let now_ms = self.now_ms;
             if let Some(server) = self.server.as_mut() {
-                server.handle(now_ms, ServerInput::Written { connection, bytes });
+                server.handle(now_ms, ServerInput::Written { connection, pushes, answers });
             }
         }
     }
@@ -150,8 +150,8 @@ impl World {
         if slow {
             self.faults.slow_readers.entry(index).or_default();
         } else if let Some(owed) = self.faults.slow_readers.remove(&index) {
-            for (connection, bytes) in owed {
-                self.written(connection, bytes);
+            for (connection, pushes, answers) in owed {
+                self.written(connection, pushes, answers);
             }
             self.drain_server();
         }

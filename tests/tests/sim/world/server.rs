@@ -108,10 +108,14 @@ impl World {
             }
             match output {
                 ServerOutput::Send { connection, bytes, class } => {
-                    let length = bytes.len();
                     self.pass_on(connection, &bytes);
-                    if class == SendClass::Push {
-                        self.written(connection, length);
+                    let (pushes, answers) = match class {
+                        SendClass::Push => (bytes.len(), 0),
+                        SendClass::LongAnswer { length, .. } => (0, length),
+                        SendClass::Answer { .. } | SendClass::Notice => (0, 0),
+                    };
+                    if pushes + answers > 0 {
+                        self.written(connection, pushes, answers);
                     }
                 }
                 ServerOutput::Close { connection } => {

@@ -147,6 +147,49 @@ fn an_empty_list_asks_only_whether_the_name_is_taken_and_counts_as_a_registratio
 }
 
 #[test]
+fn a_registration_counts_before_its_signatures_are_looked_at() {
+    let config = CoreConfig { register_burst: 3, ..CoreConfig::default() };
+    let mut bench = Bench::with(config, StoreConfig::default());
+    let id = bench.greet();
+    assert_eq!(bench.ask(id, User::new("alice", 1).register()), ServerFrame::Done);
+    let forged = Register { signature: Signature([0; 64]), ..User::new("bob", 2).registration(0, &[1; 32]) };
+    let broken = Register { list: vec![1, 2, 3].into(), ..forged.clone() };
+    for register in [&forged, &broken] {
+        let refused = bench.refused(id, ClientFrame::Register(register.clone()));
+        assert_eq!(refused.code, ErrorCode::BAD_KEYS);
+    }
+    for register in [forged, broken, User::new("carol", 3).registration(0, &[1; 32])] {
+        let refused = bench.refused(id, ClientFrame::Register(register));
+        assert_eq!(refused.code, ErrorCode::RATE_LIMITED);
+    }
+}
+
+#[test]
+fn a_connection_on_which_signatures_do_not_hold_is_closed_in_the_end() {
+    let mut bench = Bench::new();
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    let owner = bench.by_key(&alice);
+    let by_key = ClientFrame::AccountLogin(AccountLogin {
+        username: alice.name.to_string(),
+        signature: Signature([0; 64]),
+    });
+    let ClientFrame::DeviceLogin(login) = alice.device_login(0, true) else { panic!() };
+    let by_device =
+        ClientFrame::DeviceLogin(sotto_proto::frame::DeviceLogin { signature: Signature([0; 64]), ..login });
+    let liar = bench.greet();
+    for round in 1..=4 {
+        for forged in [&by_key, &by_device] {
+            assert!(!bench.closed.contains(&liar), "round {round}");
+            assert_eq!(bench.refused(liar, forged.clone()).code, ErrorCode::BAD_CREDENTIALS);
+        }
+    }
+    assert!(bench.closed.contains(&liar), "after the answer to the eighth");
+    assert!(!bench.closed.contains(&owner));
+    bench.sign_in(&alice, 0);
+}
+
+#[test]
 fn a_closed_server_takes_no_new_accounts() {
     let config =
         CoreConfig { registration: sotto_proto::frame::Registration::Closed, ..CoreConfig::default() };

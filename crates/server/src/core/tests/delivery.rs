@@ -210,7 +210,7 @@ fn a_slow_reader_is_served_from_its_mailbox_and_misses_nothing() {
         got.extend(bodies(&waiting));
         waves += 1;
         let unwritten = bench.core.connections[&reader].unwritten;
-        bench.input(Input::Written { connection: reader, bytes: unwritten });
+        bench.input(Input::Written { connection: reader, pushes: unwritten, answers: 0 });
     }
     assert_eq!(got, (1..=60).collect::<Vec<u8>>());
     assert!(waves > 2, "{waves}");

@@ -115,3 +115,67 @@ fn a_line_that_is_too_long_is_said_and_nobody_is_blamed_for_it() {
         assert_eq!((reply.code, reply.retry_after_ms), (ErrorCode::BUSY, Some(1_000)));
     }
 }
+
+#[test]
+fn a_connection_has_one_long_read_under_way_and_others_are_read_for_beside_it() {
+    use sotto_proto::frame::{ListUsers, QueryFates};
+    let mut bench = Bench::new();
+    let (_, asker) = bench.online("asker", 1);
+    let (_, other) = bench.online("other", 2);
+    let (_, third) = bench.online("third", 3);
+    let fates = ClientFrame::QueryFates(QueryFates { tags: vec![FateTag([1; 16]); 1000] });
+    let users = ClientFrame::ListUsers(ListUsers { after: None, limit: 500 });
+    assert!(matches!(bench.ask(asker, fates.clone()), ServerFrame::Fates(_)));
+    assert!(matches!(bench.ask(asker, users.clone()), ServerFrame::Users(_)));
+
+    bench.hold();
+    for request in 10..20 {
+        bench.send(asker, 2 * request, fates.clone());
+        bench.send(asker, 2 * request + 1, users.clone());
+    }
+    bench.send(other, 10, users);
+    let held = |bench: &Bench| bench.held.as_ref().map_or(0, VecDeque::len);
+    assert_eq!(held(&bench), 2, "one of each connection");
+    assert_eq!(bench.ask(third, ClientFrame::Ping), ServerFrame::Pong);
+    while bench.step() {
+        assert!(held(&bench) <= 2);
+    }
+    let answered = bench.answers.iter().filter(|(to, request)| *to == asker && (20..40).contains(request));
+    assert_eq!(answered.count(), 20, "each is answered once");
+}
+
+#[test]
+fn who_asks_for_long_answers_and_reads_none_is_not_served_on() {
+    let mut bench = Bench::new();
+    let mut large = User::new("large", 1);
+    for device in 2..=8 {
+        large.add_device(device);
+    }
+    let id = bench.greet();
+    assert_eq!(bench.ask(id, large.register()), ServerFrame::Done);
+    let (_, asker) = bench.online("asker", 20);
+    let (_, other) = bench.online("other", 21);
+    let question = ClientFrame::LookupLists(sotto_proto::frame::LookupLists {
+        names: vec!["large".to_owned(); sotto_proto::limits::MAX_LISTS],
+        accounts: Vec::new(),
+    });
+    let answer = ServerFrame::encode(&bench.ask(asker, question.clone()), 1).unwrap().len();
+    assert!((4_096..64 * 1024).contains(&answer), "{answer}");
+    let answered = |bench: &Bench| bench.answers.iter().filter(|(to, _)| *to == asker).count();
+    let before = answered(&bench);
+
+    bench.writes = false;
+    for request in 100..164 {
+        bench.send(asker, request, question.clone());
+    }
+    let first = answered(&bench) - before;
+    assert_eq!(first, (256 * 1024usize).div_ceil(answer), "those that fill what may wait");
+    assert_eq!(bench.ask(other, ClientFrame::Ping), ServerFrame::Pong, "others notice nothing");
+
+    bench.input(Input::Written { connection: asker, pushes: 0, answers: first * answer });
+    let second = answered(&bench) - before - first;
+    assert_eq!(second, first, "as many again once those were read");
+    bench.writes = true;
+    bench.input(Input::Written { connection: asker, pushes: 0, answers: second * answer });
+    assert_eq!(answered(&bench) - before, 64, "each is answered once");
+}

@@ -114,13 +114,18 @@ impl Bench {
                 decoder.push(&bytes);
                 while let Some(raw) = decoder.next_frame().unwrap() {
                     let frame = ServerFrame::decode(raw.kind, &raw.payload).unwrap().unwrap();
-                    if matches!(class, SendClass::Answer { .. }) {
+                    if matches!(class, SendClass::Answer { .. } | SendClass::LongAnswer { .. }) {
                         self.answers.push((connection, raw.request));
                     }
                     self.inbox.entry(connection).or_default().push_back((raw.request, frame));
                 }
-                if class == SendClass::Push && self.writes {
-                    self.input(Input::Written { connection, bytes: size });
+                if self.writes {
+                    let (pushes, answers) = match class {
+                        SendClass::Push => (size, 0),
+                        SendClass::LongAnswer { length, .. } => (0, length),
+                        SendClass::Answer { .. } | SendClass::Notice => return,
+                    };
+                    self.input(Input::Written { connection, pushes, answers });
                 }
             }
             Output::FrameLimit { .. } | Output::Operator { .. } => {}

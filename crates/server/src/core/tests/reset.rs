@@ -350,6 +350,6 @@ fn a_device_that_does_not_read_is_told_once_it_does() {
     let due = NOW + RESET_DELAY_MS;
     assert_eq!(bench.ask(asker, reset(&renewed(3))), pending(due));
     assert!(bench.pushes(device).is_empty());
-    bench.input(Input::Written { connection: device, bytes: unread });
+    bench.input(Input::Written { connection: device, pushes: unread, answers: 0 });
     assert!(bench.pushes(device).contains(&pending(due)));
 }
