@@ -32,7 +32,7 @@ pub struct MemoryStore {
     config: StoreConfig,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     closed: bool,
     disk_full: bool,
@@ -47,7 +47,7 @@ struct State {
     fates: BTreeMap<FateTag, Fate>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Device {
     account: AccountId,
     /// Given once, so that a device that comes back gets another queue.
@@ -61,7 +61,7 @@ struct Device {
     prekeys: Prekeys,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Waiting {
     tag: FateTag,
     stored_ms: u64,
@@ -69,14 +69,14 @@ struct Waiting {
     envelope: Vec<u8>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Fate {
     number: u64,
     state: FateState,
     forget_ms: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Prekeys {
     signed: Option<SignedPrekey>,
     last_resort: Option<KemPrekey>,
@@ -165,6 +165,14 @@ impl MemoryStore {
             device.prekeys.one_time.clear();
             device.prekeys.one_time_kem.clear();
         }
+    }
+
+    /// A copy of all data, as somebody may take it of a folder and put it back later. Like any opening it skips some numbers.
+    #[must_use]
+    pub fn copy(&self, skipped_numbers: u64) -> Self {
+        let mut state = self.lock().clone();
+        state.last_number += skipped_numbers;
+        Self { state: Arc::new(Mutex::new(state)), config: self.config }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

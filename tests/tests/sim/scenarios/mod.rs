@@ -9,6 +9,8 @@ mod enrolment;
 mod full;
 mod hostile;
 mod identity;
+mod lies;
+mod long;
 mod own;
 mod password;
 mod restore;

@@ -18,6 +18,9 @@ use sotto_server::core::{ConnectionId, Input as ServerInput};
 
 use super::{Death, EXPORTER, SPKI, World};
 
+/// The kind of the frame that says what became of copies.
+const FATES: u16 = 0x0140;
+
 /// A device: its store, and while it runs its core.
 pub(crate) struct Device {
     pub(crate) account: usize,
@@ -40,6 +43,8 @@ pub(crate) struct Device {
     /// When it last heard something of the server, and from when to when it heard nothing for more than a day.
     pub(super) heard_ms: u64,
     pub(crate) silences: Vec<(u64, u64)>,
+    /// When it was told what became of its copies.
+    pub(crate) fates_told_ms: Vec<u64>,
     /// Since when it is connected.
     pub(crate) connected_ms: u64,
     /// How the last change of the password was settled.
@@ -57,7 +62,8 @@ impl Device {
         self.wake_ms.map(|wake_ms| wake_ms.saturating_add_signed(-self.skew_ms))
     }
 
-    fn hears(&mut self, now_ms: u64) {
+    fn hears(&mut self, now_ms: u64, fates: bool) {
+        self.fates_told_ms.extend(fates.then_some(now_ms));
         if now_ms - self.heard_ms > DAY_MS {
             self.silences.push((self.heard_ms, now_ms));
         }
@@ -144,6 +150,8 @@ impl World {
         }
         let inputs: Vec<ClientInput> = (0..batch).map_while(|_| device.inbox.pop_front()).collect();
         let hears = commit && inputs.iter().any(|input| matches!(input, ClientInput::Frame(_)));
+        let told =
+            inputs.iter().any(|input| matches!(input, ClientInput::Frame(frame) if frame.kind == FATES));
         let mut out = Vec::new();
         let result: Result<(), Failure> = device.store.transaction(|tx| {
             for input in inputs {
@@ -153,7 +161,7 @@ impl World {
             if commit { Ok(()) } else { Err(Failure(None)) }
         });
         match result {
-            Ok(()) if hears => device.hears(self.now_ms),
+            Ok(()) if hears => device.hears(self.now_ms, told),
             Ok(()) => {}
             Err(Failure(None)) => {
                 self.crash(index);

@@ -88,6 +88,14 @@ impl World {
         }
     }
 
+    /// Why a message has the fate that it has.
+    pub(crate) fn fate_reason(&mut self, index: usize, message: MessageId) -> Option<String> {
+        match self.command(index, Command::Fate(message)) {
+            Ok(Reply::Fate(fate)) => fate.reason,
+            other => panic!("no fate: {other:?}"),
+        }
+    }
+
     pub(crate) fn rows(&mut self, index: usize) -> Vec<Row> {
         let mut all = Vec::new();
         let mut before = None;

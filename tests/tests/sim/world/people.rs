@@ -321,6 +321,7 @@ impl World {
             skew_ms: 0,
             heard_ms: self.now_ms,
             silences: Vec::new(),
+            fates_told_ms: Vec::new(),
             connected_ms: 0,
             password_changed: None,
         });

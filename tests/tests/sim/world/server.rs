@@ -7,7 +7,7 @@ use sotto_proto::{
     DeviceId,
     frame::{FrameDecoder, ServerFrame},
     limits::MAX_FRAME,
-    prekey::PrekeyCounts,
+    prekey::{PrekeyBundle, PrekeyCounts},
 };
 use sotto_server::core::{
     ConnectionId, Core as ServerCore, Input as ServerInput, Job, Output as ServerOutput, SendClass,
@@ -52,6 +52,13 @@ impl World {
         for _ in 0..self.losses {
             self.store.restored();
         }
+        self.start_server();
+    }
+
+    /// The server goes on with a copy of its data from some time ago.
+    pub(crate) fn put_back(&mut self, copy: MemoryStore) {
+        self.crash_server();
+        self.store = Arc::new(copy);
         self.start_server();
     }
 
@@ -259,6 +266,11 @@ impl World {
     /// What the server has of a device's prekeys.
     pub(crate) fn published(&self, device: DeviceId) -> PrekeyCounts {
         wait(self.store.prekey_counts(device)).unwrap()
+    }
+
+    /// Claims keys of a device, as somebody who means to write to it.
+    pub(crate) fn claim(&self, index: usize) -> PrekeyBundle {
+        wait(self.store.claim_prekeys(vec![self.devices[index].id], true)).unwrap().remove(0).unwrap()
     }
 
     /// Claims a device's one-time keys until none is left.

@@ -1,0 +1,135 @@
+//! Somebody is away for long, or something waits for long.
+
+use sotto_client::api::{Event, Fate, Row, RowBody};
+use sotto_proto::{frame::ServerFrame, limits::DAY_MS};
+
+use crate::world::World;
+
+/// Rows that could not be read at first, also those that were healed since.
+fn unreadable(world: &World, index: usize) -> usize {
+    let unreadable =
+        |event: &&Event| matches!(event, Event::Row(Row { body: RowBody::Undecryptable(_), .. }));
+    world.devices[index].events.iter().filter(unreadable).count()
+}
+
+/// Drops everything that comes from a Submit of a device: the answer, that it was taken, receipts.
+fn hear_nothing(world: &mut World, deaf: usize) {
+    world.tamper = Some(Box::new(move |index, frame| match frame {
+        ServerFrame::Submitted(_) | ServerFrame::Taken(_) | ServerFrame::Deliver(_) if index == deaf => None,
+        frame => Some(frame),
+    }));
+}
+
+#[test]
+fn a_message_whose_answer_was_lost_is_settled_also_when_the_server_has_forgotten_the_submit() {
+    let mut world = World::new(201);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "before");
+    hear_nothing(&mut world, alice);
+    let message = world.send(alice, "bob", "while nobody answered");
+    world.crash(alice);
+    world.tamper = None;
+    // The Submit is remembered for 21 days, the receipt waits for 30, fate tags are remembered for 44.
+    world.pass(35 * DAY_MS);
+    assert_eq!(world.screen(bob), ["alice: before", "alice: while nobody answered"]);
+    world.start(alice);
+    world.connect(alice);
+    world.pass(60_000);
+    assert_eq!(world.fate(alice, message), Fate::Taken);
+    assert_eq!(world.outbox_length(alice), 0);
+}
+
+#[test]
+fn a_message_that_nobody_can_say_anything_of_is_given_up_with_that_reason() {
+    let mut world = World::new(202);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "before");
+    hear_nothing(&mut world, alice);
+    let message = world.send(alice, "bob", "while nobody answered");
+    world.crash(alice);
+    world.disconnect(bob);
+    world.pass(60 * DAY_MS);
+    world.start(alice);
+    world.connect(alice);
+    world.pass(60_000);
+    assert_eq!(world.fate(alice, message), Fate::Expired);
+    let reason = world.fate_reason(alice, message).unwrap();
+    assert!(reason.contains("cannot be known any more"), "{reason}");
+}
+
+#[test]
+fn what_expires_while_a_connection_stands_is_seen_within_a_day() {
+    let mut world = World::new(203);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "before");
+    world.disconnect(bob);
+    let message = world.send(alice, "bob", "for nobody");
+    world.pass(32 * DAY_MS);
+    assert_eq!(world.fate(alice, message), Fate::Expired);
+}
+
+#[test]
+fn a_message_of_which_nothing_can_be_heard_any_more_says_so() {
+    let mut world = World::new(204);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "before");
+    world.disconnect(bob);
+    let message = world.send(alice, "bob", "for nobody");
+    assert_eq!(world.fate(alice, message), Fate::Stored);
+    world.crash(alice);
+    world.pass(70 * DAY_MS);
+    world.start(alice);
+    world.connect(alice);
+    world.pass(60_000);
+    assert_eq!(world.fate(alice, message), Fate::Stored);
+    let reason = world.fate_reason(alice, message).unwrap();
+    assert!(reason.contains("longer than the server remembers"), "{reason}");
+}
+
+#[test]
+fn a_signed_key_stays_for_as_long_as_the_server_hands_it_out() {
+    let mut world = World::new(205);
+    let (bob, alice) = (world.person("bob"), world.person("alice"));
+    world.pass(2 * DAY_MS);
+    // Its successor never arrives.
+    world.store.set_disk_full(true);
+    world.pass(8 * DAY_MS);
+    world.crash(bob);
+    world.store.set_disk_full(false);
+    world.pass(69 * DAY_MS);
+    let message = world.send(alice, "bob", "to the old key");
+    world.start(bob);
+    world.connect(bob);
+    world.pass(60_000);
+    assert_eq!(world.said(bob), ["alice: to the old key"]);
+    assert_eq!((world.fate(alice, message), unreadable(&world, bob)), (Fate::Delivered, 0));
+}
+
+#[test]
+fn a_peer_that_was_silent_for_weeks_is_written_to_and_answers() {
+    let mut world = World::new(206);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.send(bob, "alice", "two");
+    world.pass(1_000);
+    world.crash(bob);
+    let mut last = None;
+    for week in 0..10 {
+        last = Some(world.send(alice, "bob", &format!("week {week}")));
+        world.pass(7 * DAY_MS);
+    }
+    world.start(bob);
+    world.connect(bob);
+    world.pass(60_000);
+    let screen = world.screen(bob);
+    let said: Vec<&String> = screen.iter().filter(|line| line.contains("week")).collect();
+    assert_eq!(said, ["alice: week 6", "alice: week 7", "alice: week 8", "alice: week 9"], "{screen:?}");
+    assert!(screen.iter().any(|line| line.contains("longer than it keeps them")), "{screen:?}");
+    assert_eq!(world.fate(alice, last.unwrap()), Fate::Delivered);
+    let answer = world.send(bob, "alice", "sorry");
+    world.pass(60_000);
+    assert_eq!(
+        (world.fate(bob, answer), world.screen(alice).last().unwrap().as_str()),
+        (Fate::Delivered, "bob: sorry")
+    );
+}
