@@ -25,6 +25,9 @@ use crate::{
 const MAYBE_SENT: &str =
     "it waited here for 14 days; whether the server had taken it before cannot be known any more";
 
+/// Between two requests to a device of which nothing has opened since the first one, at first, milliseconds.
+const ASK_AFTER_MS: u64 = 60_000;
+
 impl Core {
     /// What has waited too long: expired, if it was never sent; else the server is asked whether it was stored.
     pub(super) fn expire_entries(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
@@ -83,19 +86,35 @@ impl Core {
     }
 }
 
-/// Asks for what did not open, and asks again daily until it is answered.
-pub(super) fn queue_requests(step: &mut Step<'_, '_>) -> Result<(), CoreError> {
-    let before_ms = step.now_ms.saturating_sub(DAY_MS);
-    let limit = u32::try_from(MAX_HASHES_PER_REQUEST).unwrap_or(u32::MAX);
-    let mut by_device: BTreeMap<(AccountId, DeviceId), Vec<BodyHash>> = BTreeMap::new();
-    for wanted in step.tx.bodies_to_ask(before_ms, limit)? {
-        step.tx.asked(&wanted.reference, step.now_ms)?;
-        by_device.entry((wanted.account, wanted.device)).or_default().push(BodyHash(wanted.reference));
+impl Core {
+    /// Asks for what did not open, and asks again daily until it is answered. Answers when something that was put off is due.
+    ///
+    /// As long as nothing of a device opens, it is asked less and less often: where a server has handed out wrong keys to both
+    /// sides, neither can read the other's requests, and each would ask for the other's request without end.
+    pub(super) fn queue_requests(&mut self, step: &mut Step<'_, '_>) -> Result<Option<u64>, CoreError> {
+        let before_ms = step.now_ms.saturating_sub(DAY_MS);
+        let limit = u32::try_from(MAX_HASHES_PER_REQUEST).unwrap_or(u32::MAX);
+        let put_off: Vec<(DeviceId, u64)> = self
+            .asking
+            .iter()
+            .filter(|(_, (again_ms, _))| *again_ms > step.now_ms)
+            .map(|(device, (again_ms, _))| (*device, *again_ms))
+            .collect();
+        let without: Vec<DeviceId> = put_off.iter().map(|(device, _)| *device).collect();
+        let mut by_device: BTreeMap<(AccountId, DeviceId), Vec<BodyHash>> = BTreeMap::new();
+        for wanted in step.tx.bodies_to_ask(before_ms, &without, limit)? {
+            step.tx.asked(&wanted.reference, step.now_ms)?;
+            by_device.entry((wanted.account, wanted.device)).or_default().push(BodyHash(wanted.reference));
+        }
+        for ((account, device), failed) in by_device {
+            let wait_ms =
+                self.asking.get(&device).map_or(ASK_AFTER_MS, |(_, wait_ms)| wait_ms.saturating_mul(2));
+            let wait_ms = wait_ms.min(DAY_MS);
+            self.asking.insert(device, (step.now_ms.saturating_add(wait_ms), wait_ms));
+            tell(step, account, device, &Body::ResendRequest(failed), None)?;
+        }
+        Ok(put_off.into_iter().map(|(_, again_ms)| again_ms).min())
     }
-    for ((account, device), failed) in by_device {
-        tell(step, account, device, &Body::ResendRequest(failed), None)?;
-    }
-    Ok(())
 }
 
 /// Receipts leave together: one envelope names many messages.

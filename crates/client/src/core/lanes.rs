@@ -7,7 +7,7 @@ use sotto_proto::{AccountId, DeviceId, SubmissionId, limits::MAX_PIPELINED};
 use super::{
     Core, CoreError, Step,
     claims::{KEYLESS_AGAIN_MS, Ready},
-    due::{queue_receipts, queue_requests},
+    due::queue_receipts,
     lists::Sought,
 };
 use crate::{api::Trust, store::ContactRecord};
@@ -46,7 +46,7 @@ impl Core {
         }
         self.expire_entries(step)?;
         queue_receipts(step)?;
-        queue_requests(step)?;
+        let ask_ms = self.queue_requests(step)?;
         let mut sought = Vec::new();
         for name in step.tx.unresolved_names()? {
             if let Ok(name) = name.parse() {
@@ -57,7 +57,7 @@ impl Core {
             sought.push(Sought::Name(name));
         }
         let mut wake_ms = earlier(self.look_up(step, sought), self.recount(step));
-        wake_ms = earlier(wake_ms, self.ask_fates_again(step)?);
+        wake_ms = earlier(earlier(wake_ms, ask_ms), self.ask_fates_again(step)?);
         for (account, user) in step.tx.lanes()? {
             // The server takes this many requests at a time; what is more waits here as well as there.
             if self.requests.len() >= MAX_PIPELINED / 2 {

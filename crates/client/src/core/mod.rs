@@ -122,6 +122,9 @@ pub struct Core {
     unusable: BTreeSet<DeviceId>,
     /// Devices whose mailbox refused: when to try again, and after how long the time after that.
     refusing: BTreeMap<DeviceId, (u64, u64)>,
+    /// Devices that were asked for what did not open, and of which nothing has opened since: when they may be asked again, and
+    /// how long that was put off. No more than there are devices with messages that did not open.
+    asking: BTreeMap<DeviceId, (u64, u64)>,
     /// Accounts of which the server has an older list: it goes along with the next Submit.
     hand_over: BTreeSet<AccountId>,
     /// Contacts whose account the server does not know any more, until their name was looked up.
@@ -209,6 +212,7 @@ impl Core {
             keyless: BTreeMap::new(),
             unusable: BTreeSet::new(),
             refusing: BTreeMap::new(),
+            asking: BTreeMap::new(),
             hand_over: BTreeSet::new(),
             doubted: BTreeSet::new(),
             missing: BTreeMap::new(),

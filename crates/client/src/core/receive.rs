@@ -266,6 +266,7 @@ impl Core {
         let sessions = self.sessions.with(step.tx, contact.account, device)?;
         match sessions.open(&pair, &body, &OwnPrekeys(step.tx), step.now_ms) {
             Ok(opened) => {
+                self.asking.remove(&device);
                 self.sessions.replace(contact.account, device, opened.next);
                 for consumed in opened.consumed {
                     let (slot, id) = match consumed {

@@ -139,12 +139,19 @@ impl Tx<'_> {
         Ok(added > 0)
     }
 
-    /// Envelopes to ask for that were not asked for since `asked_before_ms`.
-    pub fn bodies_to_ask(&self, asked_before_ms: u64, limit: u32) -> Result<Vec<WantedBody>, StoreError> {
+    /// Envelopes to ask for that were not asked for since `asked_before_ms`, without those of some devices.
+    pub fn bodies_to_ask(
+        &self,
+        asked_before_ms: u64,
+        without: &[DeviceId],
+        limit: u32,
+    ) -> Result<Vec<WantedBody>, StoreError> {
+        let without: Vec<u8> = without.iter().flat_map(|device| device.0).collect();
         self.all(
             "SELECT reference, account, device, session FROM wanted_body WHERE asked_ms < ?1
+             AND (instr(?3, device) = 0 OR (instr(?3, device) - 1) % 16 <> 0)
              ORDER BY account, device, reference LIMIT ?2",
-            params![signed(asked_before_ms), limit],
+            params![signed(asked_before_ms), limit, without],
             wanted,
         )
     }

@@ -206,3 +206,32 @@ fn a_server_that_goes_back_to_a_copy_of_its_data_makes_no_twins_and_wedges_nobod
         both_talk(&mut world, carol, bob, ["carol", "bob"]);
     }
 }
+
+#[test]
+fn other_keys_than_were_published_do_not_make_two_devices_ask_each_other_without_end() {
+    let mut world = World::new(218);
+    let (alice, bob, carol) = (world.person("alice"), world.person("bob"), world.person("carol"));
+    let carols = world.claim(carol);
+    // One-time keys are not signed: what is sealed to the wrong one does not open, and neither does any request for it.
+    world.tamper = Some(Box::new(move |_, frame| {
+        Some(match frame {
+            ServerFrame::Bundles(mut bundles) => {
+                for bundle in &mut bundles.bundles {
+                    bundle.one_time.clone_from(&carols.one_time);
+                }
+                ServerFrame::Bundles(bundles)
+            }
+            frame => frame,
+        })
+    }));
+    let message = world.send(alice, "bob", "hello");
+    world.pass(DAY_MS);
+    let rows = world.said(bob).len() + world.said(alice).len();
+    assert!((3..60).contains(&rows), "{rows} rows");
+    world.tamper = None;
+    world.pass(5 * DAY_MS);
+    assert_eq!(world.fate(alice, message), Fate::Delivered);
+    let screen = world.said(bob);
+    assert_eq!(screen.iter().filter(|line| *line == "alice: hello").count(), 1, "{screen:?}");
+    both_talk(&mut world, alice, bob, ["alice", "bob"]);
+}
