@@ -139,8 +139,12 @@ mod tests {
     fn who_comes_through_this_machine_is_not_counted_together() {
         let addresses = Addresses::new(1);
         let local = [Ipv4Addr::LOCALHOST.into(), crate::core::source(Ipv6Addr::LOCALHOST.into())];
-        let places: Vec<Place> =
-            local.into_iter().cycle().take(2 * HALF_OPEN + 2).map(|at| addresses.enter(at).unwrap()).collect();
+        let places: Vec<Place> = local
+            .into_iter()
+            .cycle()
+            .take(2 * HALF_OPEN + 2)
+            .map(|at| addresses.enter(at).unwrap())
+            .collect();
         let _one = addresses.enter(HOME).unwrap();
         assert!(addresses.enter(HOME).is_err());
         drop(places);
