@@ -120,12 +120,14 @@ impl Prekeys {
         }
     }
 
-    fn claim(&mut self, device: DeviceId, one_time: bool) -> Option<PrekeyBundle> {
+    fn claim(&mut self, device: DeviceId, one_time: bool, now_ms: u64) -> Option<PrekeyBundle> {
         let signed = self.signed.clone()?;
         let last_resort = self.last_resort.clone()?;
         let (mut kem, mut curve) = (None, None);
         if one_time {
-            kem = self.one_time_kem.pop_first().map(|(_, key)| key);
+            kem = std::iter::from_fn(|| self.one_time_kem.pop_first())
+                .map(|(_, key)| key)
+                .find(|key| now_ms < key.validity.expires_ms);
             curve = self.one_time.pop_first().map(|(_, key)| key);
         }
         Some(PrekeyBundle {
@@ -564,10 +566,15 @@ impl Store for MemoryStore {
         })
     }
 
-    fn claim_prekeys(&self, devices: Vec<DeviceId>, one_time: bool) -> Pending<Vec<Option<PrekeyBundle>>> {
+    fn claim_prekeys(
+        &self,
+        devices: Vec<DeviceId>,
+        one_time: bool,
+        now_ms: u64,
+    ) -> Pending<Vec<Option<PrekeyBundle>>> {
         self.with(|state| {
             let mut claim =
-                |device: DeviceId| state.devices.get_mut(&device)?.prekeys.claim(device, one_time);
+                |device: DeviceId| state.devices.get_mut(&device)?.prekeys.claim(device, one_time, now_ms);
             Ok(devices.into_iter().map(&mut claim).collect())
         })
     }

@@ -131,8 +131,14 @@ pub trait Store: Send + Sync + 'static {
     fn prekey_counts(&self, device: DeviceId) -> Pending<PrekeyCounts>;
 
     /// What handshakes with these devices need, `None` for a device without published keys. A one-time key is handed
-    /// out exactly once: its removal is on stable storage before the answer. Without `one_time` none is taken.
-    fn claim_prekeys(&self, devices: Vec<DeviceId>, one_time: bool) -> Pending<Vec<Option<PrekeyBundle>>>;
+    /// out exactly once: its removal is on stable storage before the answer. Without `one_time` none is taken. One
+    /// that has expired is removed and not handed out: nobody could use it.
+    fn claim_prekeys(
+        &self,
+        devices: Vec<DeviceId>,
+        one_time: bool,
+        now_ms: u64,
+    ) -> Pending<Vec<Option<PrekeyBundle>>>;
 
     /// Stores a submission, all in one step, with an outcome for each envelope; the same key again gets the same
     /// answer and stores nothing. Quotas are checked here, in order: once an envelope for a device is refused, every

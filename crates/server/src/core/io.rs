@@ -242,7 +242,7 @@ pub enum StoreCall {
     /// `prekey_counts`
     PrekeyCounts(DeviceId),
     /// `claim_prekeys`
-    ClaimPrekeys(Vec<DeviceId>, bool),
+    ClaimPrekeys(Vec<DeviceId>, bool, u64),
     /// `append`
     Append(Submission),
     /// `submission`

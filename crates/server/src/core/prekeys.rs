@@ -89,7 +89,7 @@ impl Core {
                 return Ok(());
             }
         }
-        let call = StoreCall::ClaimPrekeys(devices.clone(), claim.one_time);
+        let call = StoreCall::ClaimPrekeys(devices.clone(), claim.one_time, now_ms);
         self.call(Step::Claim { ticket, devices, missing }, call);
         Ok(())
     }

@@ -166,8 +166,8 @@ pub(crate) fn enqueue(store: &dyn Store, call: StoreCall) -> Answer {
             map(store.put_prekeys(device, upload), StoreReply::PrekeyCounts)
         }
         StoreCall::PrekeyCounts(device) => map(store.prekey_counts(device), StoreReply::PrekeyCounts),
-        StoreCall::ClaimPrekeys(devices, one_time) => {
-            map(store.claim_prekeys(devices, one_time), StoreReply::Bundles)
+        StoreCall::ClaimPrekeys(devices, one_time, now_ms) => {
+            map(store.claim_prekeys(devices, one_time, now_ms), StoreReply::Bundles)
         }
         StoreCall::Append(submission) => map(store.append(submission), StoreReply::Appended),
         StoreCall::Submission(key) => map(store.submission(key), StoreReply::Submission),

@@ -159,7 +159,7 @@ fn a_device_that_leaves_takes_its_mailbox_with_it<E: Engine>() {
     for _ in 0..2 {
         assert_eq!(engine.store().mailbox(phone).wait(), Ok(None));
         assert_eq!(engine.store().read(phone, before.acked, 1000).wait(), Ok(Vec::new()));
-        assert_eq!(engine.store().claim_prekeys(vec![phone], true).wait(), Ok(vec![None]));
+        assert_eq!(engine.store().claim_prekeys(vec![phone], true, 0).wait(), Ok(vec![None]));
         let fates = engine.store().fates((1..=3).map(super::tag).collect()).wait();
         assert_eq!(fates, Ok(vec![FateState::Taken, FateState::Expired, FateState::Waiting]));
         assert_eq!(engine.store().usage().wait().unwrap().envelopes, 1);
@@ -221,7 +221,7 @@ fn a_full_disk_takes_no_new_accounts<E: Engine>() {
     assert_eq!(store.submission(super::key(2)).wait(), Ok(None), "a full disk is not for ever");
     assert_eq!(put(store, 1, 10, vec![envelope(alice.device, 1, 100)]).submitted, stored.submitted);
     // What frees room, and what must not wait, goes on.
-    assert!(store.claim_prekeys(vec![alice.device], true).wait().unwrap()[0].is_some());
+    assert!(store.claim_prekeys(vec![alice.device], true, 0).wait().unwrap()[0].is_some());
     assert_eq!(
         store.ack(alice.device, stored.numbers[0].unwrap()).wait(),
         Ok(AckOutcome::Removed(vec![super::tag(1)]))

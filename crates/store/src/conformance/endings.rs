@@ -70,7 +70,7 @@ fn a_removed_account_leaves_its_name_and_nothing_else<E: Engine>() {
         for device in [bob.device, phone] {
             assert_eq!(store.mailbox(device).wait(), Ok(None));
             assert_eq!(store.read(device, QueueNumber(0), 1000).wait(), Ok(Vec::new()));
-            assert_eq!(store.claim_prekeys(vec![device], true).wait(), Ok(vec![None]));
+            assert_eq!(store.claim_prekeys(vec![device], true, 0).wait(), Ok(vec![None]));
         }
         let fates = store.fates((1..=3).map(tag).collect()).wait();
         assert_eq!(fates, Ok(vec![FateState::Expired, FateState::Expired, FateState::Waiting]));
@@ -127,7 +127,7 @@ fn a_reset_puts_another_identity_under_the_name_in_one_step<E: Engine>() {
         assert_eq!((found.disabled, found.blocked.clone()), (true, vec![AccountId([7; 16])]));
         assert_eq!(store.names(None, 9).wait(), Ok(vec![(new.name.clone(), new.account)]));
         assert_eq!(store.mailbox(old.device).wait(), Ok(None));
-        assert_eq!(store.claim_prekeys(vec![old.device], true).wait(), Ok(vec![None]));
+        assert_eq!(store.claim_prekeys(vec![old.device], true, 0).wait(), Ok(vec![None]));
         assert!(store.mailbox(new.device).wait().unwrap().is_some());
         assert_eq!(store.fates(vec![tag(1)]).wait(), Ok(vec![FateState::Expired]));
         let usage = store.usage().wait().unwrap();

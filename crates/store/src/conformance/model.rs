@@ -214,7 +214,7 @@ pub fn apply<E: Engine>(engine: &mut E, script: &mut Script, operation: &Operati
         }
         Operation::Claim { who, device, one_time } => {
             let devices = vec![device_of(*who, *device), device_of(*who + 1, *device)];
-            Answer::Bundles(engine.store().claim_prekeys(devices, *one_time).wait().unwrap())
+            Answer::Bundles(engine.store().claim_prekeys(devices, *one_time, 0).wait().unwrap())
         }
         Operation::Append { submission, to, now } => {
             let envelopes = to.iter().map(|to| new_envelope(script, *to)).collect();

@@ -15,6 +15,7 @@ pub(super) fn all<E: Engine>() {
     two_hundred_claimers_never_get_the_same_key::<E>();
     a_claim_survives_a_restart::<E>();
     without_one_time_none_is_taken::<E>();
+    what_has_expired_is_not_handed_out::<E>();
     used_ids_are_not_taken_again::<E>();
     a_device_keeps_no_more_than_the_limits::<E>();
     the_answer_is_in_the_order_of_the_question::<E>();
@@ -22,7 +23,7 @@ pub(super) fn all<E: Engine>() {
 }
 
 fn one<S: Store>(store: &S, device: DeviceId) -> PrekeyBundle {
-    store.claim_prekeys(vec![device], true).wait().unwrap().remove(0).unwrap()
+    store.claim_prekeys(vec![device], true, 0).wait().unwrap().remove(0).unwrap()
 }
 
 fn two_hundred_claimers_never_get_the_same_key<E: Engine>() {
@@ -76,10 +77,32 @@ fn without_one_time_none_is_taken<E: Engine>() {
         last_resort: Some(PrekeyId(4)),
     };
     assert_eq!(counts, expected);
-    let bundle = engine.store().claim_prekeys(vec![alice.device], false).wait().unwrap().remove(0).unwrap();
+    let bundle =
+        engine.store().claim_prekeys(vec![alice.device], false, 0).wait().unwrap().remove(0).unwrap();
     assert!(bundle.one_time.is_none() && !bundle.kem_one_time);
     assert_eq!(Some(bundle.signed), upload(4, 0..0, 0..0).signed);
     assert_eq!(engine.store().prekey_counts(alice.device).wait(), Ok(expected));
+}
+
+fn what_has_expired_is_not_handed_out<E: Engine>() {
+    let mut engine = E::create(StoreConfig::default());
+    let alice = Person::new("alice", 1);
+    alice.register(engine.store());
+    engine.store().put_prekeys(alice.device, upload(1, 1..101, 1..51)).wait().unwrap();
+    let expires_ms = one(engine.store(), alice.device).kem.validity.expires_ms;
+    let claim = |engine: &E, now_ms| {
+        engine.store().claim_prekeys(vec![alice.device], true, now_ms).wait().unwrap().remove(0).unwrap()
+    };
+    assert!(claim(&engine, expires_ms - 1).kem_one_time, "still valid");
+    let late = claim(&engine, expires_ms);
+    assert!(!late.kem_one_time && late.one_time.is_some());
+    assert_eq!(late.kem.id, PrekeyId(1), "the last-resort key");
+    engine.reopen();
+    // They are gone, which their owner learns from the count, and there is room for new ones.
+    let counts = engine.store().prekey_counts(alice.device).wait().unwrap();
+    assert_eq!((counts.one_time, counts.one_time_kem), (97, 0));
+    let counts = engine.store().put_prekeys(alice.device, upload(2, 0..0, 51..101)).wait().unwrap();
+    assert_eq!(usize::try_from(counts.one_time_kem), Ok(MAX_ONE_TIME_KEM_PREKEYS));
 }
 
 fn used_ids_are_not_taken_again<E: Engine>() {
@@ -121,7 +144,7 @@ fn the_answer_is_in_the_order_of_the_question<E: Engine>() {
     bob.register(engine.store());
     engine.store().put_prekeys(bob.device, upload(1, 1..5, 1..5)).wait().unwrap();
     let devices = vec![alice.device, bob.device, bob.device, DeviceId([99; 16])];
-    let bundles = engine.store().claim_prekeys(devices, true).wait().unwrap();
+    let bundles = engine.store().claim_prekeys(devices, true, 0).wait().unwrap();
     let ids: Vec<_> =
         bundles.into_iter().map(|bundle| bundle.map(|bundle| bundle.one_time.unwrap().id.0)).collect();
     assert_eq!(ids, [None, Some(1), Some(2), None]);
@@ -133,5 +156,5 @@ fn an_unknown_device_has_no_keys<E: Engine>() {
     let counts = engine.store().put_prekeys(nobody, upload(1, 1..5, 1..5)).wait();
     assert_eq!(counts, Ok(PrekeyCounts::default()));
     assert_eq!(engine.store().prekey_counts(nobody).wait(), Ok(PrekeyCounts::default()));
-    assert_eq!(engine.store().claim_prekeys(vec![nobody], true).wait(), Ok(vec![None]));
+    assert_eq!(engine.store().claim_prekeys(vec![nobody], true, 0).wait(), Ok(vec![None]));
 }

@@ -24,7 +24,7 @@ fn fill_v1(store: &impl Store) {
     let long = AccountRecord { list: vec![7; 7_000], ..first.clone() };
     store.replace_account(&first, long).wait().unwrap();
     store.put_prekeys(bob.device, upload(5, 1..8, 1..4)).wait().unwrap();
-    store.claim_prekeys(vec![bob.device], true).wait().unwrap();
+    store.claim_prekeys(vec![bob.device], true, 0).wait().unwrap();
     let early = vec![envelope(alice.device, 1, 100), envelope(bob.device, 2, 200)];
     put(store, 1, DAY_MS, early);
     let appended =

@@ -250,12 +250,13 @@ impl Writer {
         &mut self,
         devices: Vec<DeviceId>,
         one_time: bool,
+        now_ms: u64,
         group: &mut Group,
     ) -> Result<Vec<Option<PrekeyBundle>>, StoreError> {
         let mut taken = 0;
         let tree = &self.shared.trees.prekey;
-        let bundles: Result<Vec<_>, _> =
-            devices.into_iter().map(|device| prekeys::claim(tree, device, one_time, &mut taken)).collect();
+        let claim = |device| prekeys::claim(tree, device, one_time, now_ms, &mut taken);
+        let bundles: Result<Vec<_>, _> = devices.into_iter().map(claim).collect();
         group.dirty |= taken > 0;
         self.state.side_bytes = self.state.side_bytes.saturating_sub(taken);
         bundles

@@ -304,8 +304,13 @@ impl Store for SledStore {
         self.look(move |shared| shared.prekey_counts(device))
     }
 
-    fn claim_prekeys(&self, devices: Vec<DeviceId>, one_time: bool) -> Pending<Vec<Option<PrekeyBundle>>> {
-        self.change(|promise| Request::Claim(devices, one_time, promise))
+    fn claim_prekeys(
+        &self,
+        devices: Vec<DeviceId>,
+        one_time: bool,
+        now_ms: u64,
+    ) -> Pending<Vec<Option<PrekeyBundle>>> {
+        self.change(|promise| Request::Claim(devices, one_time, now_ms, promise))
     }
 
     fn append(&self, submission: Submission) -> Pending<Appended> {

@@ -114,6 +114,7 @@ pub(crate) fn claim(
     tree: &::sled::Tree,
     device: DeviceId,
     one_time: bool,
+    now_ms: u64,
     taken: &mut u64,
 ) -> Result<Option<PrekeyBundle>, StoreError> {
     let signed = single(tree, &device, PrekeyRow::Signed)?;
@@ -122,6 +123,10 @@ pub(crate) fn claim(
     let (mut kem, mut curve) = (None, None);
     if one_time {
         kem = take::<KemPrekey>(tree, &device, PrekeyRow::OneTimeKem, taken)?;
+        // One that expired goes for good: nobody could use it, and it would hold the place of a new one.
+        while kem.as_ref().is_some_and(|key| key.validity.expires_ms <= now_ms) {
+            kem = take(tree, &device, PrekeyRow::OneTimeKem, taken)?;
+        }
         curve = take(tree, &device, PrekeyRow::OneTime, taken)?;
     }
     Ok(Some(PrekeyBundle {

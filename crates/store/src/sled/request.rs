@@ -39,7 +39,7 @@ pub(crate) enum Request {
     CreateInvite(Box<Invite>, Promise<bool>),
     RevokeInvite(InviteHash, Promise<bool>),
     PutPrekeys(DeviceId, Box<PrekeyUpload>, Promise<PrekeyCounts>),
-    Claim(Vec<DeviceId>, bool, Promise<Vec<Option<PrekeyBundle>>>),
+    Claim(Vec<DeviceId>, bool, u64, Promise<Vec<Option<PrekeyBundle>>>),
     Append(Submission, Promise<Appended>),
     Ack(DeviceId, QueueNumber, Promise<AckOutcome>),
     Expire(u64, Promise<usize>),
@@ -80,7 +80,7 @@ impl Request {
                 promise.keep(Err(error));
             }
             Self::PutPrekeys(_, _, promise) => promise.keep(Err(error)),
-            Self::Claim(_, _, promise) => promise.keep(Err(error)),
+            Self::Claim(_, _, _, promise) => promise.keep(Err(error)),
             Self::Append(_, promise) => promise.keep(Err(error)),
             Self::Ack(_, _, promise) => promise.keep(Err(error)),
             Self::Expire(_, promise) => promise.keep(Err(error)),

@@ -138,8 +138,8 @@ impl Writer {
             Request::PutPrekeys(device, upload, promise) => {
                 answer!(promise, self.put_prekeys(device, *upload, group));
             }
-            Request::Claim(devices, one_time, promise) => {
-                answer!(promise, self.claim(devices, one_time, group));
+            Request::Claim(devices, one_time, now_ms, promise) => {
+                answer!(promise, self.claim(devices, one_time, now_ms, group));
             }
             Request::Append(submission, promise) => answer!(promise, self.append(submission, group)),
             Request::Ack(device, through, promise) => answer!(promise, self.ack(device, through.0, group)),

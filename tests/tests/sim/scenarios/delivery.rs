@@ -1,7 +1,7 @@
 //! What is written arrives, once and in order, and its sender knows what became of it.
 
 use sotto_client::api::{Command, Event, Fate, Reply};
-use sotto_proto::limits::DAY_MS;
+use sotto_proto::limits::{DAY_MS, MAX_ONE_TIME_KEM_PREKEYS, PREKEY_LIFETIME_MS};
 
 use super::texts;
 use crate::world::World;
@@ -141,6 +141,23 @@ fn signed_prekeys_are_replaced_weekly_also_without_a_reconnect() {
     world.pass(8 * DAY_MS);
     let later = world.published(device);
     assert!(later.signed > first.signed && later.last_resort > first.last_resort, "{first:?} {later:?}");
+}
+
+/// Nobody could use them, so each new sender would wait until all had been claimed in vain.
+#[test]
+fn one_time_keys_that_have_expired_keep_nobody_from_writing() {
+    let mut world = World::new(51);
+    let bob = world.person("bob");
+    let device = world.devices[bob].id;
+    let first = world.published(device);
+    world.pass(PREKEY_LIFETIME_MS + DAY_MS);
+    assert_eq!(world.published(device).one_time_kem, first.one_time_kem, "none was used in all that time");
+    let alice = world.person("alice");
+    let message = world.send(alice, "bob", "half a year later");
+    assert_eq!(world.fate(alice, message), Fate::Delivered);
+    assert_eq!(world.screen(bob), ["alice: half a year later"]);
+    world.pass(DAY_MS);
+    assert_eq!(world.published(device).one_time_kem as usize, MAX_ONE_TIME_KEM_PREKEYS, "new ones");
 }
 
 #[test]

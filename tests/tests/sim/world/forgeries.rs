@@ -59,7 +59,10 @@ impl World {
         let (recipient, recipient_device) = (self.devices[to].account, self.devices[to].id);
         let list = self.accounts[recipient].list.clone();
         let pair = Pair::new(&device, &mine, list.list().device(&recipient_device).unwrap()).unwrap();
-        let bundle = wait(self.store.claim_prekeys(vec![recipient_device], true)).unwrap().remove(0).unwrap();
+        let bundle = wait(self.store.claim_prekeys(vec![recipient_device], true, self.now_ms))
+            .unwrap()
+            .remove(0)
+            .unwrap();
         let none = ListRef { number: 0, hash: ListHash([0; 32]) };
         let content = Content {
             message: MessageId(self.random()),

@@ -192,8 +192,8 @@ impl World {
                 StoreReply::PrekeyCounts(wait(store.put_prekeys(device, upload))?)
             }
             StoreCall::PrekeyCounts(device) => StoreReply::PrekeyCounts(wait(store.prekey_counts(device))?),
-            StoreCall::ClaimPrekeys(devices, one_time) => {
-                StoreReply::Bundles(wait(store.claim_prekeys(devices, one_time))?)
+            StoreCall::ClaimPrekeys(devices, one_time, now_ms) => {
+                StoreReply::Bundles(wait(store.claim_prekeys(devices, one_time, now_ms))?)
             }
             StoreCall::Append(submission) => StoreReply::Appended(wait(store.append(submission))?),
             StoreCall::Submission(key) => StoreReply::Submission(wait(store.submission(key))?),
@@ -276,7 +276,7 @@ impl World {
     /// Claims a device's one-time keys until none is left.
     pub(crate) fn drain_one_time_keys(&mut self, device: DeviceId) {
         for _ in 0..200 {
-            wait(self.store.claim_prekeys(vec![device], true)).unwrap();
+            wait(self.store.claim_prekeys(vec![device], true, self.now_ms)).unwrap();
         }
         let left = wait(self.store.prekey_counts(device)).unwrap();
         assert_eq!((left.one_time, left.one_time_kem), (0, 0));

@@ -227,7 +227,7 @@ fn a_device_that_a_new_list_removes_is_put_out_with_mailbox_and_keys_and_may_rem
     );
     assert_eq!(bench.closed, [second]);
     assert_eq!(bench.store.mailbox(DeviceId([2; 16])).wait(), Ok(None));
-    assert_eq!(bench.store.claim_prekeys(vec![DeviceId([2; 16])], true).wait(), Ok(vec![None]));
+    assert_eq!(bench.store.claim_prekeys(vec![DeviceId([2; 16])], true, 0).wait(), Ok(vec![None]));
     let again = proven(&mut bench, &alice);
     assert_eq!(bench.refused(again, ask(&alice, 2)).code, ErrorCode::COLLISION, "removed is for ever");
 }

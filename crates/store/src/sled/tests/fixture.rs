@@ -38,7 +38,7 @@ fn check_v1(store: &SledStore) {
         last_resort: Some(PrekeyId(5)),
     };
     assert_eq!(store.prekey_counts(bob.device).wait(), Ok(counts), "an import drops the one-time keys");
-    let bundle = store.claim_prekeys(vec![bob.device], true).wait().unwrap().remove(0).unwrap();
+    let bundle = store.claim_prekeys(vec![bob.device], true, 0).wait().unwrap().remove(0).unwrap();
     assert_eq!(Some(bundle.signed), conformance::upload(5, 0..0, 0..0).signed);
     assert_eq!(Some(bundle.kem), conformance::upload(5, 0..0, 0..0).last_resort);
 

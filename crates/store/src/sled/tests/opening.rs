@@ -151,7 +151,7 @@ fn a_reset_that_was_cut_short_is_finished() {
         assert_eq!(store.account(record.account).wait(), Ok(None));
         assert_eq!(store.account_by_name(&new.name).wait().unwrap().unwrap().list, list.as_bytes());
         assert_eq!(store.mailbox(old.device).wait(), Ok(None));
-        assert_eq!(store.claim_prekeys(vec![old.device], true).wait(), Ok(vec![None]));
+        assert_eq!(store.claim_prekeys(vec![old.device], true, 0).wait(), Ok(vec![None]));
         assert_eq!(store.fates(vec![tag(1), tag(2)]).wait(), Ok(vec![FateState::Expired; 2]));
         let usage = store.usage().wait().unwrap();
         assert_eq!((usage.accounts, usage.envelopes, usage.envelope_bytes), (1, 0, 0));

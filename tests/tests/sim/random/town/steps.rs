@@ -25,6 +25,8 @@ const NAMES: [&str; 30] = [
 ];
 /// Long enough for everything that is tried again within a day, and what follows from it.
 const AFTERWARDS_MS: u64 = 25 * 3_600_000;
+/// Long enough for seven such waits, one after another.
+const RETRIES_MS: u64 = 30 * 60_000;
 
 /// What somebody typed.
 #[derive(Debug, Clone)]
@@ -344,6 +346,12 @@ impl Town {
         self.world.crash_server();
         self.gather();
         self.world.pass(AFTERWARDS_MS);
+    }
+
+    /// What a mailbox refused is tried again: where the town's mailboxes are small, the receipts that the devices of one account
+    /// send at the same time are more than a sender's share, and each waits for 10 s, then twice as long each time.
+    pub(super) fn retry_refused(&mut self) {
+        self.world.pass(RETRIES_MS);
     }
 
     /// What became of everything that was written, in numbers: a town in which nothing arrives shows nothing.
