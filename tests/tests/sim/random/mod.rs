@@ -2,6 +2,7 @@
 //! everything that was written stands on every screen once and in order, and every sender knows it.
 
 mod company;
+mod hostile;
 mod town;
 
 use std::collections::BTreeMap;
