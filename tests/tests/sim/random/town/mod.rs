@@ -45,6 +45,7 @@ fn run(plan: &Plan) {
     town.start_again();
     assert_eq!(judge(&mut town), summary, "what was final has changed");
     check_converged(&mut town, plan);
+    town.world.pass(3_600_000);
     judge(&mut town);
     check_bounds(&mut town);
     check_secrecy(&mut town);
