@@ -29,6 +29,9 @@ pub struct OwnPrekey {
     pub created_ms: u64,
 }
 
+/// One-time keys of a kind that are kept at any age: ten times as many as the server holds, for uploads may have been lost.
+const KEPT_ONE_TIME: u32 = 1_000;
+
 impl Tx<'_> {
     /// A private prekey.
     pub fn prekey(&self, slot: PrekeySlot, id: PrekeyId) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
@@ -99,16 +102,16 @@ impl Tx<'_> {
     }
 
     /// Wipes signed prekeys that were replaced before `before_ms`, and all that were made before `unused_before_ms`, but for the
-    /// newest signed ones.
+    /// newest signed ones and those one-time ones that the server may still hand out, however seldom it is asked.
     pub fn wipe_prekeys(&self, before_ms: u64, unused_before_ms: u64) -> Result<(), StoreError> {
         self.run(
             "DELETE FROM prekey WHERE replaced_ms IS NOT NULL AND replaced_ms < ?1",
             params![signed(before_ms)],
         )?;
         self.run(
-            "DELETE FROM prekey WHERE created_ms < ?1 AND NOT
-             (kind IN (1, 2) AND id = (SELECT max(newest.id) FROM prekey AS newest WHERE newest.kind = prekey.kind))",
-            params![signed(unused_before_ms)],
+            "DELETE FROM prekey WHERE created_ms < ?1 AND id <= (SELECT max(newest.id) FROM prekey AS newest
+                 WHERE newest.kind = prekey.kind) - CASE WHEN kind IN (1, 2) THEN 1 ELSE ?2 END",
+            params![signed(unused_before_ms), KEPT_ONE_TIME],
         )?;
         Ok(())
     }
