@@ -2,6 +2,8 @@
 //! devices tell each other, so that a receipt does not wait behind a message that a full mailbox refused. A lane has
 //! one Submit under way, with as many messages as fit, so that nothing overtakes.
 
+use std::collections::BTreeSet;
+
 use sotto_proto::{AccountId, DeviceId, SubmissionId, limits::MAX_PIPELINED};
 
 use super::{
@@ -106,8 +108,16 @@ impl Core {
             }
             return Ok(wake_ms);
         }
-        if let Some(submission) = step.tx.lane_submission(&account, user)? {
+        let behind = if user { self.left_behind(step, &contact, &own)? } else { Vec::new() };
+        let under_way = step.tx.lane_submission(&account, user)?;
+        if under_way.is_some() {
             self.lanes.entry((account, user)).or_default().repeats = true;
+        }
+        if under_way.is_some() || !behind.is_empty() {
+            let submission = under_way.unwrap_or_else(|| SubmissionId(step.random()));
+            for entry in behind {
+                step.tx.set_submission(entry, Some(&submission))?;
+            }
             return self.submit_again(step, &contact, &own, user, submission);
         }
         if let Some(submission) = self.retry_refused(step, account, user)? {
@@ -132,6 +142,28 @@ impl Core {
                 Ok(None)
             }
         }
+    }
+
+    /// Messages that some device has not taken, and that were sealed before another one was added. They leave for that one before
+    /// anything that was written later.
+    fn left_behind(
+        &self,
+        step: &Step<'_, '_>,
+        contact: &ContactRecord,
+        own: &ContactRecord,
+    ) -> Result<Vec<i64>, CoreError> {
+        let mut behind = BTreeSet::new();
+        if step.tx.refusing_devices(&contact.account, true)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
+        for certificate in contact.list.list().devices.iter().chain(&own.list.list().devices) {
+            let device = certificate.certificate().device;
+            if device != self.me.device && !self.given_up(step, &device) {
+                behind.extend(step.tx.sealed_without(&contact.account, &device, limit)?);
+            }
+        }
+        Ok(behind.into_iter().take(BATCH).collect())
     }
 
     /// Puts what a device's mailbox had no room for into a Submit again, when its time has come.

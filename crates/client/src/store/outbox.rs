@@ -213,6 +213,24 @@ impl Tx<'_> {
         )
     }
 
+    /// Messages of the user's that are sealed for some devices, wait in no Submit, and never were sealed for this one; the oldest.
+    pub fn sealed_without(
+        &self,
+        account: &AccountId,
+        device: &DeviceId,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        self.all(
+            "SELECT entry FROM outbox WHERE account = ?1 AND user = 1 AND submission IS NULL
+             AND EXISTS (SELECT 1 FROM copy WHERE copy.entry = outbox.entry)
+             AND NOT EXISTS (SELECT 1 FROM copy WHERE copy.entry = outbox.entry AND copy.device = ?2)
+             AND NOT EXISTS (SELECT 1 FROM fate WHERE fate.message = outbox.message AND fate.device = ?2)
+             ORDER BY entry LIMIT ?3",
+            params![account.0, device.0, limit],
+            |row| column(row, 0),
+        )
+    }
+
     /// Puts the oldest envelopes that a device did not take into a Submit again, at most `limit`; answers how many.
     pub fn retry_refused(
         &self,
