@@ -7,7 +7,7 @@ use sotto_proto::{
     limits::MAX_ENVELOPES_PER_SUBMIT,
 };
 
-use super::{Core, CoreError, Step, content::is_message, lists::list_ref, receive::reference};
+use super::{Core, CoreError, Step, lists::list_ref, receive::reference};
 use crate::{
     api::Fate,
     store::{ContactRecord, Copy, Entry, SentBody},
@@ -156,16 +156,15 @@ impl Core {
         step.tx.add_copy(entry.entry, &copy)?;
         self.sessions.replace(target.account, device, sealed.next);
         let length = Some(length);
-        if is_message(entry.kind) || matches!(entry.kind, kind::RESENT | kind::SYNC_SENT) {
-            let sent = SentBody {
-                account: target.account,
-                device,
-                session: sealed.session,
-                conversation: contact.account,
-                message: entry.message,
-            };
-            step.tx.add_sent_body(&named, &sent, step.now_ms)?;
-        }
+        // What devices tell each other as well: only so is a session known that the peer cannot read, and not answered in.
+        let sent = SentBody {
+            account: target.account,
+            device,
+            session: sealed.session,
+            conversation: contact.account,
+            message: entry.message,
+        };
+        step.tx.add_sent_body(&named, &sent, step.now_ms)?;
         Ok(length)
     }
 }

@@ -1,9 +1,14 @@
 //! Envelopes that somebody damaged, replayed or forged.
 
-use sotto_client::api::{Command, Fate, Reply};
+use sotto_client::{
+    api::{Command, Fate, Reply},
+    store::{PrekeySlot, StoreError},
+};
 use sotto_proto::{
     QueueNumber,
     frame::{ResetState, ServerFrame},
+    limits::DAY_MS,
+    prekey::PrekeyId,
 };
 
 use crate::world::World;
@@ -30,6 +35,38 @@ fn a_message_that_was_damaged_on_its_way_is_asked_for_and_takes_its_place() {
     world.pass(5_000);
     assert_eq!(world.screen(bob), ["alice: one", "alice: two", "alice: three"]);
     assert_eq!(world.fate(alice, two), Fate::Delivered);
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_not_answered_in_its_session_without_end() {
+    let mut world = World::new(37);
+    let (alice, _) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    // The keys that bob's request is going to name are not there any more.
+    let wiped = world.devices[alice].store.transaction(|tx| {
+        for slot in [PrekeySlot::OneTime, PrekeySlot::OneTimeKem] {
+            (1..=100).try_for_each(|id| tx.remove_prekey(slot, PrekeyId(id)))?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    wiped.unwrap();
+    let mut damaged = false;
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::Deliver(mut deliver) if index == 1 && !damaged => {
+                damaged = true;
+                let last = deliver.envelope.len() - 1;
+                deliver.envelope[last] ^= 1;
+                ServerFrame::Deliver(deliver)
+            }
+            frame => frame,
+        })
+    }));
+    world.send(alice, "bob", "two");
+    world.pass(5 * DAY_MS);
+    let unread = world.screen(alice).iter().filter(|line| line.contains("cannot be read")).count();
+    // Each day's request may name such keys, and what asks for it does not.
+    assert!((1..=5).contains(&unread), "{:?}", world.screen(alice));
 }
 
 #[test]
