@@ -270,7 +270,10 @@ impl World {
 
     /// Claims keys of a device, as somebody who means to write to it.
     pub(crate) fn claim(&self, index: usize) -> PrekeyBundle {
-        wait(self.store.claim_prekeys(vec![self.devices[index].id], true, self.now_ms)).unwrap().remove(0).unwrap()
+        wait(self.store.claim_prekeys(vec![self.devices[index].id], true, self.now_ms))
+            .unwrap()
+            .remove(0)
+            .unwrap()
     }
 
     /// Claims a device's one-time keys until none is left.

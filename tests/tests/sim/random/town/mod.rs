@@ -35,7 +35,8 @@ const FIXED: &[u64] = &[
     // Small mailboxes: a receipt beyond its sender's share waits for 10 s, which the last look did not allow.
     1005,
     // One-time keys that had expired were handed out, one in vain after another, before any that could be used.
-    1120,
+    1120, // A device that was added while another one's mailbox refused had later messages first.
+    1114,
 ];
 
 fn run(plan: &Plan) {
