@@ -50,7 +50,10 @@ impl Core {
                 let given_up = self.given_up(step, &target.device());
                 let sessions = self.sessions.with(step.tx, target.account, target.device())?;
                 if let Some(bundle) = sessions.needs_bundle(purpose, step.now_ms) {
-                    let key = (target.account, bundle.one_time, entry.kind == kind::RESEND_REQUEST);
+                    // Where those that were handed out were no good (one-time ones are signed for half a year only, and may
+                    // have waited for longer), the next handshake does without.
+                    let one_time = bundle.one_time && !self.bad_keys.contains(&target.device());
+                    let key = (target.account, one_time, entry.kind == kind::RESEND_REQUEST);
                     lacking.entry(key).or_default().insert(target.device());
                     // One that was given up is asked for all the same, but nothing waits for it.
                     waits |= !given_up;
@@ -127,11 +130,13 @@ impl Core {
             match sessions.start(&mut step.rng, &pair, &bundle, purpose, step.now_ms) {
                 Ok(next) => {
                     self.keyless.remove(&device);
+                    self.bad_keys.remove(&device);
                     self.sessions.replace(account, device, next);
                 }
                 Err(error) => {
                     step.warn(format!("the server handed out bad keys for {}: {error}", contact.username));
                     bad.insert(device);
+                    self.bad_keys.insert(device);
                 }
             }
         }

@@ -16,6 +16,9 @@ use crate::store::{PrekeySlot, StoreError};
 /// The name of the number in `meta` that says when the daily work was last done, Unix milliseconds.
 const UPKEEP: &str = "upkeep";
 
+/// How long a connection has to stand before what waits for a list is given up: the list is asked for every minute.
+const ASKED_FOR_MS: u64 = 60 * 60_000;
+
 /// Between two uploads of prekeys, at least, milliseconds.
 const REFILL_AFTER_MS: u64 = 60_000;
 
@@ -131,6 +134,23 @@ impl Core {
         Ok(())
     }
 
+    /// Drops envelopes that have waited too long for the list that confirms their sender, and says so. Only on a connection that
+    /// has stood for a while: a device that was away could not ask for the list.
+    fn forget_held(&mut self, step: &mut Step<'_, '_>, before_ms: u64) -> Result<(), CoreError> {
+        let since_ms = self.server_ms.filter(|_| self.up()).map(|(_, here_ms)| here_ms);
+        if since_ms.is_none_or(|since_ms| step.now_ms < since_ms.saturating_add(ASKED_FOR_MS)) {
+            return Ok(());
+        }
+        let dropped = step.tx.forget_held(before_ms)?;
+        count_nobodys(step, dropped)?;
+        if dropped > 0 {
+            let text =
+                "messages came from devices that the server has not confirmed for 60 days; they were dropped";
+            self.daily_row(step, "held row", text)?;
+        }
+        Ok(())
+    }
+
     /// What is due once a day and at the start: wipes what is out of use.
     pub(super) fn upkeep(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
         if step.now_ms < self.upkeep_ms {
@@ -158,8 +178,7 @@ impl Core {
         step.tx.forget_sent_bodies(before_ms)?;
         step.tx.forget_unblocked(before_ms)?;
         self.note_unheard_of(step)?;
-        let dropped = step.tx.forget_held(before_ms)?;
-        count_nobodys(step, dropped)?;
+        self.forget_held(step, before_ms)?;
         for (account, device) in step.tx.session_devices()? {
             let sessions = self.sessions.with(step.tx, account, device)?;
             let pruned = sessions.prune(step.now_ms, RETENTION_MS);

@@ -72,6 +72,7 @@ impl Core {
         self.lookups.clear();
         self.claiming.clear();
         self.keyless.clear();
+        self.bad_keys.clear();
         self.refusing.clear();
         self.hand_over.clear();
         self.doubted.clear();

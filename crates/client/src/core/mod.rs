@@ -118,6 +118,8 @@ pub struct Core {
     claiming: BTreeSet<AccountId>,
     /// Devices that have published no keys: since when, and when to ask again.
     keyless: BTreeMap<DeviceId, (u64, u64)>,
+    /// Devices of which the server last handed out bad keys.
+    bad_keys: BTreeSet<DeviceId>,
     /// Devices with a key that nothing can be sealed to.
     unusable: BTreeSet<DeviceId>,
     /// Devices whose mailbox refused: when to try again, and after how long the time after that.
@@ -210,6 +212,7 @@ impl Core {
             lookups: BTreeMap::new(),
             claiming: BTreeSet::new(),
             keyless: BTreeMap::new(),
+            bad_keys: BTreeSet::new(),
             unusable: BTreeSet::new(),
             refusing: BTreeMap::new(),
             asking: BTreeMap::new(),

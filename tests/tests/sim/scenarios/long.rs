@@ -133,3 +133,17 @@ fn a_peer_that_was_silent_for_weeks_is_written_to_and_answers() {
         (Fate::Delivered, "bob: sorry")
     );
 }
+
+#[test]
+fn keys_that_nobody_claimed_for_most_of_a_year_still_make_a_first_message_readable() {
+    let mut world = World::new(207);
+    let bob = world.person("bob");
+    // One-time ML-KEM keys are signed for 180 days.
+    world.pass(250 * DAY_MS);
+    let alice = world.person("alice");
+    let message = world.send(alice, "bob", "at last");
+    world.pass(10_000);
+    assert_eq!(world.said(bob), ["alice: at last"]);
+    assert_eq!((world.fate(alice, message), unreadable(&world, bob)), (Fate::Delivered, 0));
+    assert_eq!(unreadable(&world, alice), 0);
+}

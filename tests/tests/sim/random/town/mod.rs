@@ -30,6 +30,10 @@ const FIXED: &[u64] = &[
     27,
     // A signed key was wiped while the server still handed it out, because the upload of its successor had been lost.
     38,
+    // What a new device had received before it knew the sender was dropped without a word, because it was away for 60 days.
+    178,
+    // One-time keys that the server still handed out were wiped, or had been signed for too short a time.
+    107,
     // A device that had no keys yet held up for ever what was for the other devices of its account.
     46,
     // Small mailboxes: a receipt beyond its sender's share waits for 10 s, which the last look did not allow.
