@@ -2,7 +2,7 @@
 //! for weeks. What people type and what is seen at the wires and at the store says what must be on each screen in the end, and
 //! what each sender must have been told; the clients are not asked.
 //!
-//! A seed that fails is made shorter by `cargo test … shrink -- --ignored --nocapture` with `SOTTO_SIM_FIRST=SEED`: it prints the
+//! A seed that fails is made shorter by `SOTTO_SIM_SHRINK=1` beside `SOTTO_SIM_FIRST=SEED SOTTO_SIM_SEEDS=1`: it prints the
 //! least number of steps and the kinds of steps that it still fails with, as `SOTTO_SIM_STEPS` and `SOTTO_SIM_WITHOUT`.
 
 mod bounds;
@@ -18,6 +18,7 @@ use self::{
     bounds::{check_bounds, check_search, check_secrecy},
     converge::check_converged,
     plan::Plan,
+    shrink::shrink,
     steps::Town,
     verdict::judge,
 };
@@ -75,6 +76,10 @@ fn whatever_happens_in_a_town_the_promise_holds() {
     for seed in seeds(FIXED) {
         let plan = asked(seed);
         eprintln!("seed {seed}, a town of {:?} devices, {} steps", plan.people, plan.steps);
-        run(&plan);
+        if std::env::var_os("SOTTO_SIM_SHRINK").is_none() {
+            run(&plan);
+        } else if let Some(shorter) = shrink(seed) {
+            panic!("{shorter}");
+        }
     }
 }

@@ -14,13 +14,9 @@ fn failure(plan: &Plan) -> Option<String> {
 
 /// First without each kind of steps, for as long as that makes a difference; then the least number of steps, by halving: more
 /// steps may repair what fewer break, so it is the least only of those that were tried.
-#[test]
-#[ignore = "for whoever looks into a seed that failed: SOTTO_SIM_FIRST=SEED"]
-fn shrink() {
-    let seed = std::env::var("SOTTO_SIM_FIRST")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .expect("SOTTO_SIM_FIRST=SEED");
+///
+/// `None` if the seed does not fail; else why, and what to ask for.
+pub(super) fn shrink(seed: u64) -> Option<String> {
     let whole = asked(seed);
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
@@ -46,11 +42,8 @@ fn shrink() {
         }
     }
     panic::set_hook(hook);
-    match reason {
-        None => eprintln!("seed {seed} does not fail"),
-        Some(why) => eprintln!(
-            "{why}\n\nSOTTO_SIM_FIRST={seed} SOTTO_SIM_SEEDS=1 SOTTO_SIM_STEPS={steps} SOTTO_SIM_WITHOUT={}",
-            without.into_iter().collect::<Vec<_>>().join(",")
-        ),
-    }
+    let without = without.into_iter().collect::<Vec<_>>().join(",");
+    reason.map(|why| {
+        format!("{why}\n\nSOTTO_SIM_FIRST={seed} SOTTO_SIM_SEEDS=1 SOTTO_SIM_STEPS={steps} SOTTO_SIM_WITHOUT={without}")
+    })
 }
