@@ -4,10 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::faults::{Answer, On};
+
+/// How long the chosen operation takes before the program dies of it: what the program wrongly did not wait for has left by
+/// then. A disk may be that slow at any time; a memory file system never is.
+const SLOW: Duration = Duration::from_millis(30);
 
 /// Which operations count: of these kinds, on a path that contains this part (`""`: all).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +103,10 @@ impl Watch {
         Some(strike)
     }
 
-    /// SIGKILL for the program that a thread belongs to. When this returns, none of its threads runs any code of the
+    /// SIGKILL for the program that a thread belongs to, after the operation has taken its time. When this returns, none of its threads runs any code of the
     /// program's but what is on a processor at this very moment.
     pub(super) fn kill(&mut self, thread: u32) {
+        std::thread::sleep(SLOW);
         self.killed = program_of(thread);
         let pid = self.killed.and_then(|program| i32::try_from(program).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
