@@ -76,7 +76,7 @@ impl Core {
                         continue;
                     }
                 };
-                self.settle_copy(step, entry, &copy, state, submitted.stored_ms)?;
+                settle_copy(step, entry, &copy, state, submitted.stored_ms)?;
             }
             if unknown && entry.user && !step.tx.reached(&entry.message, &lane.0)? {
                 step.tx.unseal(entry.entry)?;
@@ -274,7 +274,7 @@ impl Core {
                     Some(FateState::Expired) => Fate::Expired,
                 };
                 had = true;
-                self.settle_copy(step, &entry, &copy, state, entry.created_ms)?;
+                settle_copy(step, &entry, &copy, state, entry.created_ms)?;
             }
             if entry.created_ms < before_ms {
                 self.expire_entry(step, &entry)?;
@@ -284,28 +284,26 @@ impl Core {
         }
         Ok(())
     }
+}
 
-    /// The server has had a copy: it leaves the outbox, and what became of it is kept.
-    #[allow(clippy::unused_self, reason = "stands with the other fates")]
-    fn settle_copy(
-        &self,
-        step: &mut Step<'_, '_>,
-        entry: &Entry,
-        copy: &Copy,
-        state: Fate,
-        stored_ms: u64,
-    ) -> Result<(), CoreError> {
-        step.tx.remove_copy(entry.entry, &copy.device)?;
-        if entry.user || is_message(entry.kind) {
-            step.tx.add_fate(&CopyFate {
-                message: entry.message,
-                account: copy.account,
-                device: copy.device,
-                tag: copy.tag,
-                state,
-                stored_ms,
-            })?;
-        }
-        Ok(())
+/// The server has had a copy: it leaves the outbox, and what became of it is kept.
+fn settle_copy(
+    step: &mut Step<'_, '_>,
+    entry: &Entry,
+    copy: &Copy,
+    state: Fate,
+    stored_ms: u64,
+) -> Result<(), CoreError> {
+    step.tx.remove_copy(entry.entry, &copy.device)?;
+    if entry.user || is_message(entry.kind) {
+        step.tx.add_fate(&CopyFate {
+            message: entry.message,
+            account: copy.account,
+            device: copy.device,
+            tag: copy.tag,
+            state,
+            stored_ms,
+        })?;
     }
+    Ok(())
 }
