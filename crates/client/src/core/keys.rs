@@ -134,14 +134,20 @@ impl Core {
         Ok(())
     }
 
-    /// Drops envelopes that have waited too long for the list that confirms their sender, and says so. Only on a connection that
-    /// has stood for a while: a device that was away could not ask for the list.
-    fn forget_held(&mut self, step: &mut Step<'_, '_>, before_ms: u64) -> Result<(), CoreError> {
-        let since_ms = self.server_ms.filter(|_| self.up()).map(|(_, here_ms)| here_ms);
-        if since_ms.is_none_or(|since_ms| step.now_ms < since_ms.saturating_add(ASKED_FOR_MS)) {
+    /// When to look for envelopes that have waited too long for the list that confirms their sender: daily, and only on a
+    /// connection that has stood for a while, for a device that was away could not ask for the list.
+    pub(super) fn held_due_ms(&self) -> Option<u64> {
+        let (_, since_ms) = self.server_ms.filter(|_| self.up())?;
+        Some(since_ms.saturating_add(ASKED_FOR_MS).max(self.held_looked_ms.saturating_add(DAY_MS)))
+    }
+
+    /// Drops them, and says so.
+    fn forget_held(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        if self.held_due_ms().is_none_or(|due_ms| step.now_ms < due_ms) {
             return Ok(());
         }
-        let dropped = step.tx.forget_held(before_ms)?;
+        self.held_looked_ms = step.now_ms;
+        let dropped = step.tx.forget_held(step.now_ms.saturating_sub(KEPT_MS))?;
         count_nobodys(step, dropped)?;
         if dropped > 0 {
             let text =
@@ -153,6 +159,7 @@ impl Core {
 
     /// What is due once a day and at the start: wipes what is out of use.
     pub(super) fn upkeep(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        self.forget_held(step)?;
         if step.now_ms < self.upkeep_ms {
             return Ok(());
         }
@@ -178,7 +185,6 @@ impl Core {
         step.tx.forget_sent_bodies(before_ms)?;
         step.tx.forget_unblocked(before_ms)?;
         self.note_unheard_of(step)?;
-        self.forget_held(step, before_ms)?;
         for (account, device) in step.tx.session_devices()? {
             let sessions = self.sessions.with(step.tx, account, device)?;
             let pruned = sessions.prune(step.now_ms, RETENTION_MS);

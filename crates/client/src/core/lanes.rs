@@ -77,7 +77,7 @@ impl Core {
             let waits_ms = self.lanes.get(&(account, user)).map_or(0, |lane| lane.not_before_ms);
             wake_ms = earlier(wake_ms, Some(waits_ms).filter(|waits_ms| *waits_ms > step.now_ms));
         }
-        Ok(earlier(wake_ms, Some(self.upkeep_ms)))
+        Ok(earlier(earlier(wake_ms, self.held_due_ms()), Some(self.upkeep_ms)))
     }
 
     fn pump_lane(

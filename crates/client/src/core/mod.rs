@@ -163,6 +163,8 @@ pub struct Core {
     refilled_ms: u64,
     /// When the daily work is due.
     upkeep_ms: u64,
+    /// When envelopes that wait for their sender's list were last looked through.
+    held_looked_ms: u64,
 }
 
 /// What every part of the core works with, for the time of one input.
@@ -234,6 +236,7 @@ impl Core {
             recount_ms: None,
             refilled_ms: 0,
             upkeep_ms: 0,
+            held_looked_ms: 0,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Names, keys and device lists: what is believed of what a server serves.
 
 use sotto_client::api::{Command, ErrorKind, Fate, Reply};
-use sotto_proto::{SignedDeviceList, frame::ServerFrame};
+use sotto_proto::{SignedDeviceList, frame::ServerFrame, limits::DAY_MS};
 
 use crate::world::World;
 
@@ -158,6 +158,31 @@ fn a_message_from_a_device_whose_list_is_withheld_waits_for_the_list() {
     world.pass(120_000);
     assert!(world.screen(alice).contains(&"bob: two, from my laptop".to_owned()));
     assert_eq!(world.fate(laptop, two), Fate::Delivered);
+}
+
+#[test]
+fn what_waits_for_a_list_is_dropped_only_after_it_was_asked_for_and_a_row_says_so() {
+    let mut world = World::new(27);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "one");
+    world.pass(2_000);
+    let account = world.devices[bob].account;
+    let old = world.accounts[account].list.as_bytes().to_vec();
+    let laptop = world.second_device(account, None);
+    serve_old_list(&mut world, account, old);
+    world.connect(alice);
+    world.send(laptop, "alice", "two, from my laptop");
+    world.pass(5_000);
+    // Away for longer than it waits; the day's work is done before there is a connection.
+    world.crash(alice);
+    world.pass(61 * DAY_MS);
+    world.start(alice);
+    world.connect(alice);
+    let told = |world: &mut World| world.screen(alice).iter().any(|row| row.contains("they were dropped"));
+    world.pass(50 * 60_000);
+    assert!(!told(&mut world), "the list may come yet");
+    world.pass(20 * 60_000);
+    assert!(told(&mut world), "{:?}", world.screen(alice));
 }
 
 #[test]
