@@ -1,5 +1,5 @@
-//! What the fuzz targets reach that is not public: the key file, and what travels over the local socket. The feature is on in
-//! no program.
+//! What the fuzz targets reach that is not public: the key file, and what travels over the local socket. The feature is off
+//! in what `cargo build` makes.
 
 use sotto_proto::wire::WireError;
 
