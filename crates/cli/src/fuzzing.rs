@@ -1,5 +1,5 @@
 //! What the fuzz targets reach that is not public: the terminal's side, what a user types, and the configuration. The feature
-//! is on in no program.
+//! is off in what `cargo build` makes.
 
 use std::{path::Path, time::Duration};
 

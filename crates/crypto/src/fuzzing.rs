@@ -1,5 +1,5 @@
 //! What the fuzz targets reach that is not public: forged bodies, and the parsers of headers. Nothing here gives out a
-//! secret; the feature is on in no program.
+//! secret; the feature is off in what `cargo build` makes.
 
 use rand_core::CryptoRng;
 use sotto_proto::{

@@ -1,5 +1,5 @@
-//! What the fuzz targets reach that is not public: the configuration and what an operator types. The feature is on in no
-//! program.
+//! What the fuzz targets reach that is not public: the configuration and what an operator types. The feature is off in
+//! what `cargo build` makes.
 
 use std::path::PathBuf;
 

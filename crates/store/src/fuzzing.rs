@@ -1,4 +1,5 @@
-//! What the fuzz targets reach that is not public: each row as bytes, and dumps. The feature is on in no program.
+//! What the fuzz targets reach that is not public: each row as bytes, and dumps. The feature is off in what
+//! `cargo build` makes.
 
 use std::io::Read;
 

@@ -1,4 +1,5 @@
-//! What the fuzz targets reach that is not public: values that this program did not write. The feature is on in no program.
+//! What the fuzz targets reach that is not public: values that this program did not write. The feature is off in
+//! what `cargo build` makes.
 
 use rusqlite::params;
 use zeroize::Zeroizing;
