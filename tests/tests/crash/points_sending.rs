@@ -1,6 +1,7 @@
 //! Server, sender and recipient are killed at chosen points while messages are sent and received.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, ensure};
@@ -18,9 +19,10 @@ use crate::stage::{Machines, Stage};
 use crate::world::{PATIENT, World, lines};
 
 /// Kills the server at each of these points in turn, the later ones counted from the start after the one before; each
-/// time it is started again. The first one is armed already.
+/// time it is started again. The first one is armed already. Once the client's command is `over`, nothing else will come.
 fn kill_server(
     (disk, server): (&FaultFs, &mut Server),
+    over: &AtomicBool,
     points: &[Point],
     (tally, rng): (&mut Tally, &mut StdRng),
 ) -> anyhow::Result<()> {
@@ -34,6 +36,10 @@ fn kill_server(
         tally.cut_at(point, "server", disk, rng);
         if let Some(next) = points.get(at + 1) {
             next.arm(disk);
+            if over.load(Ordering::SeqCst) {
+                // It may have been before the arming, and is not said again.
+                disk.stand_down();
+            }
             // It may not come to the end of its start.
             let started = server.start_again();
             ensure!(started.is_ok() || disk.struck(), "{started:?}");
@@ -52,13 +58,15 @@ pub(crate) fn under_kills(
     points: &[Point],
     tally_and_rng: (&mut Tally, &mut StdRng),
 ) -> anyhow::Result<Finished> {
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let client = scope.spawn(move || {
+        let client = scope.spawn(|| {
             let finished = command.wait(COMMAND);
+            over.store(true, Ordering::SeqCst);
             disk.stand_down();
             finished
         });
-        kill_server((disk, server), points, tally_and_rng)?;
+        kill_server((disk, server), &over, points, tally_and_rng)?;
         client.join().expect("a thread that panics nowhere")
     })
 }

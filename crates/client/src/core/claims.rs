@@ -19,8 +19,12 @@ use crate::store::{ContactRecord, Entry};
 
 /// After how long a device without published keys is asked again, milliseconds; it has just been added.
 pub(super) const KEYLESS_AGAIN_MS: u64 = 2_000;
-/// After how long messages go on without such a device.
+/// After how long messages go on without such a device. It publishes keys as soon as it is connected, which at a server that was
+/// set back takes a try or two. Since when it has none outlives connections and programs, so that the next message does not wait
+/// again for a device that will never come.
 const KEYLESS_GIVE_UP_MS: u64 = 60_000;
+/// After how long it is asked for again then.
+const GIVEN_UP_AGAIN_MS: u64 = 60_000;
 
 /// Whether a batch can be sealed now.
 pub(super) enum Ready {
@@ -57,9 +61,6 @@ impl Core {
                     lacking.entry(key).or_default().insert(target.device());
                     // One that was given up is asked for all the same, but nothing waits for it.
                     waits |= !given_up;
-                } else {
-                    // It may have written first, without its keys having been claimed.
-                    self.keyless.remove(&target.device());
                 }
             }
         }
@@ -83,22 +84,29 @@ impl Core {
         Ok(if waits { Ready::Later(wake_ms) } else { Ready::Yes })
     }
 
-    /// Whether messages go on without a device: it stands in its account's list but has published no keys for a while.
+    /// Whether messages go on without a device: it stands in its account's list but has had no keys that are good for a while,
+    /// and had none when it was last asked for, which was not long ago.
     pub(super) fn given_up(&self, step: &Step<'_, '_>, device: &DeviceId) -> bool {
         if self.unusable.contains(device) {
             return true;
         }
-        self.keyless
-            .get(device)
-            .is_some_and(|(since_ms, _)| step.now_ms.saturating_sub(*since_ms) > KEYLESS_GIVE_UP_MS)
+        self.keyless.get(device).is_some_and(|(since_ms, again_ms)| {
+            step.now_ms < *again_ms && is_long(step.now_ms.saturating_sub(*since_ms))
+        })
     }
 
     /// Devices that messages go on without, each with when its keys are asked for again, if not yet.
     pub(super) fn put_off(&self, step: &Step<'_, '_>) -> Vec<(DeviceId, u64)> {
         let waits = |(device, (_, again_ms)): (&DeviceId, &(u64, u64))| {
-            (*again_ms > step.now_ms && self.given_up(step, device)).then_some((*device, *again_ms))
+            self.given_up(step, device).then_some((*device, *again_ms))
         };
         self.keyless.iter().filter_map(waits).collect()
+    }
+
+    /// A device has keys, or has written first: nothing waits for it any more.
+    pub(super) fn keyed(&mut self, step: &Step<'_, '_>, device: &DeviceId) -> Result<(), CoreError> {
+        self.keyless.remove(device);
+        Ok(step.tx.forget_number(&keyless_name(device))?)
     }
 
     /// Bundles that were claimed: a handshake with each.
@@ -129,7 +137,7 @@ impl Core {
             let sessions = self.sessions.with(step.tx, account, device)?;
             match sessions.start(&mut step.rng, &pair, &bundle, purpose, step.now_ms) {
                 Ok(next) => {
-                    self.keyless.remove(&device);
+                    self.keyed(step, &device)?;
                     self.bad_keys.remove(&device);
                     self.sessions.replace(account, device, next);
                 }
@@ -141,11 +149,33 @@ impl Core {
             }
         }
         for device in bundles.missing.into_iter().chain(bad).filter(|device| asked.contains(device)) {
-            let after_ms = if self.given_up(step, &device) { KEYLESS_GIVE_UP_MS } else { KEYLESS_AGAIN_MS };
-            let again_ms = step.now_ms.saturating_add(after_ms);
-            let since_ms = self.keyless.get(&device).map_or(step.now_ms, |(since_ms, _)| *since_ms);
-            self.keyless.insert(device, (since_ms, again_ms));
+            let since_ms = keyless_since(step, &device)?;
+            let long = is_long(step.now_ms.saturating_sub(since_ms));
+            let after_ms = if long { GIVEN_UP_AGAIN_MS } else { KEYLESS_AGAIN_MS };
+            self.keyless.insert(device, (since_ms, step.now_ms.saturating_add(after_ms)));
         }
         Ok(())
     }
+}
+
+/// The name of the number in `meta` that says since when a device had no keys that are good, Unix milliseconds.
+fn keyless_name(device: &DeviceId) -> String {
+    format!("keyless {device}")
+}
+
+/// Since when a device has none; from now on, if it is news.
+fn keyless_since(step: &Step<'_, '_>, device: &DeviceId) -> Result<u64, CoreError> {
+    let name = keyless_name(device);
+    let since_ms = step.tx.number(&name)?;
+    // One from the future is from a clock that was set back.
+    if since_ms > 0 && since_ms <= step.now_ms {
+        return Ok(since_ms);
+    }
+    step.tx.set_number(&name, step.now_ms)?;
+    Ok(step.now_ms)
+}
+
+/// Whether a device was without keys for so long that messages go on without it.
+fn is_long(keyless_ms: u64) -> bool {
+    keyless_ms >= KEYLESS_GIVE_UP_MS
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sotto_proto::{
-    AccountId, DeviceId,
+    AccountId, DeviceId, FateTag,
     content::{Body, kind},
     envelope::BodyHash,
     frame::{ClientFrame, QuerySubmission},
@@ -15,15 +15,20 @@ use super::{
     content::{is_message, tell},
     lanes::Lane,
     requests::Asked,
+    sealing::Target,
 };
 use crate::{
     api::Fate,
     store::{CopyFate, Entry},
 };
 
+/// Why a message expired that was never sent.
+const WAITED: &str = "it waited here for 14 days";
 /// Why a message counts as expired of which the server could have said something for so long only.
-const MAYBE_SENT: &str =
+pub(super) const MAYBE_SENT: &str =
     "it waited here for 14 days; whether the server had taken it before cannot be known any more";
+/// The same of the copies for some devices, where others have theirs.
+pub(super) const MAYBE_COPIED: &str = "for some devices it waited here for 14 days; whether the server had taken it before cannot be known any more";
 
 /// Between two requests to a device of which nothing has opened since the first one, at first, milliseconds.
 const ASK_AFTER_MS: u64 = 60_000;
@@ -51,31 +56,55 @@ impl Core {
         Ok(())
     }
 
-    /// Gives up what has waited too long. The copies that are left with it were not stored, as far as the server can say.
+    /// The devices that an entry should have gone to, and of whose copies nothing is known: neither stored nor refused.
+    pub(super) fn unsettled(
+        &self,
+        step: &Step<'_, '_>,
+        entry: &Entry,
+        account: AccountId,
+    ) -> Result<Vec<Target>, CoreError> {
+        let (Some(contact), Some(own)) = (step.tx.contact(&account)?, step.tx.contact(&self.me.account)?)
+        else {
+            return Ok(Vec::new());
+        };
+        let settled = step.tx.fates_of(&entry.message)?;
+        let mut targets = self.targets(&contact, &own, entry);
+        targets.retain(|target| !settled.iter().any(|fate| fate.device == target.device()));
+        Ok(targets)
+    }
+
+    /// Gives up what has waited too long. The copies that are left with it were not stored, as far as the server can say, and for
+    /// some devices there may be none.
     pub(super) fn expire_entry(&mut self, step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), CoreError> {
         let left = step.tx.copies(entry.entry)?;
         step.tx.remove_entry(entry.entry)?;
         if entry.user {
-            if let Some(account) = entry.account
-                && step.tx.reached(&entry.message, &account)?
-            {
-                // Other devices have it, or will.
-                for copy in left {
-                    step.tx.add_fate(&CopyFate {
-                        message: entry.message,
-                        account: copy.account,
-                        device: copy.device,
-                        tag: copy.tag,
-                        state: Fate::Expired,
-                        stored_ms: entry.created_ms,
-                    })?;
-                }
-                return self.refresh_fate(step, &entry.message, false);
-            }
             let remembered_ms = entry.created_ms.saturating_add(RETENTION_MS + FATE_MARGIN_MS);
             let forgotten = entry.submission.is_some() && remembered_ms < step.now_ms;
-            let reason = if forgotten { MAYBE_SENT } else { "it waited here for 14 days" };
-            self.settle(step, &entry.message, Fate::Expired, Some(reason))?;
+            let reason = if forgotten { MAYBE_SENT } else { WAITED };
+            let Some(account) = entry.account else {
+                return self.settle(step, &entry.message, Fate::Expired, Some(reason));
+            };
+            let mut reason = Some(reason);
+            if step.tx.reached(&entry.message, &account)? {
+                // Other devices have it, or will.
+                reason = forgotten.then_some(MAYBE_COPIED);
+            }
+            let mut lost: Vec<(AccountId, DeviceId, FateTag)> =
+                left.into_iter().map(|copy| (copy.account, copy.device, copy.tag)).collect();
+            for target in self.unsettled(step, entry, account)? {
+                if !lost.iter().any(|(_, device, _)| *device == target.device()) {
+                    lost.push((target.account, target.device(), FateTag(step.random())));
+                }
+            }
+            for (account, device, tag) in lost {
+                expire_copy(step, entry, account, device, tag)?;
+            }
+            // Where there is no device, nothing says what became of it by itself.
+            if let Some(reason) = reason {
+                self.settle(step, &entry.message, Fate::Expired, Some(reason))?;
+            }
+            self.refresh_doubtful_fate(step, &entry.message, false, reason)?;
         } else if is_message(entry.kind)
             && let (Some(account), Some(device)) = (entry.account, entry.device)
         {
@@ -130,4 +159,16 @@ pub(super) fn queue_receipts(step: &mut Step<'_, '_>) -> Result<(), CoreError> {
         tell(step, account, device, &Body::Delivered(messages), None)?;
     }
     Ok(())
+}
+
+/// A copy of a message will reach its device no more.
+pub(super) fn expire_copy(
+    step: &Step<'_, '_>,
+    entry: &Entry,
+    account: AccountId,
+    device: DeviceId,
+    tag: FateTag,
+) -> Result<(), CoreError> {
+    let (message, state, stored_ms) = (entry.message, Fate::Expired, entry.created_ms);
+    Ok(step.tx.add_fate(&CopyFate { message, account, device, tag, state, stored_ms })?)
 }

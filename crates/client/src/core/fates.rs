@@ -6,7 +6,12 @@ use sotto_proto::{
     limits::{DAY_MS, FATE_MARGIN_MS, MAX_FATES_PER_QUERY, RETENTION_MS},
 };
 
-use super::{Core, CoreError, RESTORED, Step, requests::Asked, submitted::refusal_text};
+use super::{
+    Core, CoreError, RESTORED, Step,
+    due::{MAYBE_COPIED, MAYBE_SENT},
+    requests::Asked,
+    submitted::refusal_text,
+};
 use crate::{
     api::{Event, Fate, MessageFate},
     store::Tx,
@@ -117,14 +122,29 @@ impl Core {
         message: &MessageId,
         connected: bool,
     ) -> Result<(), CoreError> {
+        self.refresh_doubtful_fate(step, message, connected, None)
+    }
+
+    /// The same, where it cannot be known any more whether some device's copy was stored. That stays said for as long as
+    /// no receipt has cleared it up.
+    pub(super) fn refresh_doubtful_fate(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        message: &MessageId,
+        connected: bool,
+        doubt: Option<&str>,
+    ) -> Result<(), CoreError> {
         let Some(row) = step.tx.sent_message(message)? else { return Ok(()) };
-        let settled = step
-            .tx
-            .fates_of(message)?
-            .into_iter()
-            .filter(|fate| fate.account == row.conversation)
-            .map(|fate| fate.state)
-            .max();
+        let mut fates = step.tx.fates_of(message)?;
+        fates.retain(|fate| fate.account == row.conversation);
+        let settled = fates.iter().map(|fate| fate.state).max();
+        let was = row.reason.as_deref();
+        let doubt = doubt.or(was.filter(|was| [MAYBE_SENT, MAYBE_COPIED].contains(was)));
+        let doubt = match settled {
+            Some(Fate::Expired) => doubt,
+            // Some device has it after all.
+            _ => doubt.filter(|_| fates.iter().any(|fate| fate.state == Fate::Expired)).map(|_| MAYBE_COPIED),
+        };
         let refused = match step.tx.entry_of(message)? {
             None => None,
             Some(entry) => step
@@ -134,11 +154,12 @@ impl Core {
                 .filter(|copy| copy.account == row.conversation)
                 .find_map(|copy| copy.refused),
         };
-        let (fate, reason) = match (settled, refused) {
+        let (fate, reason) = match (settled, refused.or_else(|| doubt.map(str::to_owned))) {
             (Some(Fate::UnknownUser) | None, Some(reason)) => (Fate::Refused, Some(reason)),
             (Some(Fate::Expired), reason) => {
                 let expired = "the server removed it unfetched after its retention time";
-                (Fate::Expired, Some(reason.unwrap_or_else(|| expired.to_owned())))
+                let known = was.filter(|_| row.fate == Some(Fate::Expired)).unwrap_or(expired);
+                (Fate::Expired, Some(reason.unwrap_or_else(|| known.to_owned())))
             }
             // The one refusal that is final.
             (Some(Fate::Refused), reason) => {

@@ -7,7 +7,7 @@ use sotto_proto::{
         DAY_MS, MAX_ONE_TIME_KEM_PREKEYS, MAX_ONE_TIME_PREKEYS, PREKEY_LIFETIME_MS, PREKEY_ROTATION_MS,
         REFILL_BELOW, RETENTION_MARGIN_MS, RETENTION_MS,
     },
-    prekey::{PrekeyCounts, PrekeyUpload},
+    prekey::{PrekeyCounts, PrekeyId, PrekeyUpload},
 };
 
 use super::{Core, CoreError, Step, receive::count_nobodys, requests::Asked};
@@ -21,6 +21,11 @@ const ASKED_FOR_MS: u64 = 60 * 60_000;
 
 /// Between two uploads of prekeys, at least, milliseconds.
 const REFILL_AFTER_MS: u64 = 60_000;
+/// After how long an upload that the server refused is tried again at first, milliseconds; then after twice as long each
+/// time. Well below the time after which others go on without a device whose keys have expired.
+const REFUSED_AGAIN_MS: u64 = 20_000;
+/// How often that time is doubled: to ten minutes, for each try leaves new keys in the profile.
+const DOUBLINGS: u32 = 5;
 
 /// How long private keys and what was sent are kept after they are out of use.
 const KEPT_MS: u64 = RETENTION_MS + RETENTION_MARGIN_MS;
@@ -41,18 +46,12 @@ impl Core {
                 step.tx.note_published(slot, id, step.now_ms)?;
             }
         }
+        if let Some(id) = counts.signed {
+            self.note_expired_keys(step, id)?;
+        }
         if !refill {
             return Ok(());
         }
-        // A server that says again and again that nothing is left must not make this device work without end.
-        if self.refilled_ms > 0 && step.now_ms.saturating_sub(self.refilled_ms) < REFILL_AFTER_MS {
-            if is_short(counts) {
-                // The upload may have been lost with a connection, or with the server's data.
-                self.recount_later(step);
-            }
-            return Ok(());
-        }
-        let mut upload = PrekeyUpload::default();
         let newest = step.tx.newest_prekey(PrekeySlot::Signed)?;
         let old = newest.as_ref().is_none_or(|key| {
             step.now_ms >= key.created_ms.saturating_add(PREKEY_ROTATION_MS)
@@ -61,6 +60,15 @@ impl Core {
         });
         let published =
             newest.is_some_and(|key| counts.signed == Some(key.id)) && counts.last_resort.is_some();
+        // A server that says again and again that nothing is left must not make this device work without end.
+        if self.refilled_ms > 0 && step.now_ms.saturating_sub(self.refilled_ms) < self.refill_after_ms() {
+            if old || !published || is_short(counts) {
+                // The upload may have been refused, or lost with the server's data.
+                self.recount_later(step);
+            }
+            return Ok(());
+        }
+        let mut upload = PrekeyUpload::default();
         if old || !published || self.restored {
             self.new_signed_keys(step, &mut upload)?;
         }
@@ -72,9 +80,34 @@ impl Core {
         Ok(())
     }
 
+    /// Says so where this device was away for so long that the keys which the server has of it are no good any more.
+    fn note_expired_keys(&mut self, step: &mut Step<'_, '_>, published: PrekeyId) -> Result<(), CoreError> {
+        let before_ms = step.now_ms.saturating_sub(PREKEY_LIFETIME_MS);
+        if step.tx.is_old_prekey(PrekeySlot::Signed, published, before_ms)? {
+            let text = "this device was away for so long that its keys have expired; who wrote since then had to leave it out, \
+                        so messages may be missing here";
+            self.daily_row(step, "expired keys row", text)?;
+        }
+        Ok(())
+    }
+
     /// Asks once more after a while what is left.
     pub(super) fn recount_later(&mut self, step: &Step<'_, '_>) {
-        self.recount_ms = Some(step.now_ms.saturating_add(REFILL_AFTER_MS));
+        self.recount_ms = Some(step.now_ms.saturating_add(self.refill_after_ms()));
+    }
+
+    /// The server has not taken an upload.
+    pub(super) fn keys_refused(&mut self, step: &Step<'_, '_>) {
+        self.keys_refused = self.keys_refused.saturating_add(1);
+        self.recount_later(step);
+    }
+
+    /// How long after an upload the next one may follow.
+    fn refill_after_ms(&self) -> u64 {
+        match self.keys_refused {
+            0 => REFILL_AFTER_MS,
+            refused => REFUSED_AGAIN_MS << (refused - 1).min(DOUBLINGS),
+        }
     }
 
     /// Asks what is left of this device's keys, if that was put off until now. Answers until when it is.
@@ -179,12 +212,20 @@ impl Core {
                 self.fates_again_ms = Some(step.now_ms);
             }
         }
-        // Signed keys go only when the server has handed out others for as long as what was sealed to them may wait there.
         let before_ms = step.now_ms.saturating_sub(KEPT_MS);
-        step.tx.wipe_prekeys(before_ms, step.now_ms.saturating_sub(PREKEY_LIFETIME_MS + KEPT_MS))?;
+        // What waits for its sender's list was not opened yet, however old it is.
+        if step.tx.all_held()? == 0 {
+            self.wipe_keys(step, before_ms)?;
+        }
         step.tx.forget_sent_bodies(before_ms)?;
         step.tx.forget_unblocked(before_ms)?;
-        self.note_unheard_of(step)?;
+        self.note_unheard_of(step)
+    }
+
+    /// Wipes private keys that nothing can be sealed to any more that still arrives.
+    fn wipe_keys(&mut self, step: &mut Step<'_, '_>, before_ms: u64) -> Result<(), CoreError> {
+        // Signed keys go only when the server has handed out others for as long as what was sealed to them may wait there.
+        step.tx.wipe_prekeys(before_ms, step.now_ms.saturating_sub(PREKEY_LIFETIME_MS + KEPT_MS))?;
         for (account, device) in step.tx.session_devices()? {
             let sessions = self.sessions.with(step.tx, account, device)?;
             let pruned = sessions.prune(step.now_ms, RETENTION_MS);

@@ -72,6 +72,7 @@ impl Core {
         self.lookups.clear();
         self.claiming.clear();
         self.keyless.clear();
+        self.left_out.clear();
         self.bad_keys.clear();
         self.refusing.clear();
         self.hand_over.clear();
@@ -116,6 +117,7 @@ impl Core {
             (Asked::HandOver, ServerFrame::Done) => self.handed_over(step),
             (Asked::Attach, ServerFrame::Done) => self.set_connection(step, Connection::Online),
             (Asked::Publish, ServerFrame::KeyCounts(counts)) => {
+                self.keys_refused = 0;
                 return self.key_counts(step, &counts.counts, false);
             }
             (Asked::Counts, ServerFrame::KeyCounts(counts)) => {
@@ -383,7 +385,7 @@ impl Core {
             }
             Asked::Publish => {
                 step.warn(format!("the server did not take this device's keys: {}", told.message));
-                self.recount_later(step);
+                self.keys_refused(step);
             }
             Asked::Submission { submission } | Asked::Copies { submission, .. } => {
                 let again_ms = step.now_ms.saturating_add(error.retry_after_ms.unwrap_or(5_000));

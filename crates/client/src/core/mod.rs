@@ -120,6 +120,8 @@ pub struct Core {
     keyless: BTreeMap<DeviceId, (u64, u64)>,
     /// Devices of which the server last handed out bad keys.
     bad_keys: BTreeSet<DeviceId>,
+    /// Devices that something was sealed without on this connection, for there was nothing to seal it with.
+    left_out: BTreeSet<DeviceId>,
     /// Devices with a key that nothing can be sealed to.
     unusable: BTreeSet<DeviceId>,
     /// Devices whose mailbox refused: when to try again, and after how long the time after that.
@@ -161,6 +163,8 @@ pub struct Core {
     recount_ms: Option<u64>,
     /// When this device last made one-time prekeys.
     refilled_ms: u64,
+    /// How many uploads of keys the server has refused since it last took one.
+    keys_refused: u32,
     /// When the daily work is due.
     upkeep_ms: u64,
     /// When envelopes that wait for their sender's list were last looked through.
@@ -214,6 +218,7 @@ impl Core {
             lookups: BTreeMap::new(),
             claiming: BTreeSet::new(),
             keyless: BTreeMap::new(),
+            left_out: BTreeSet::new(),
             bad_keys: BTreeSet::new(),
             unusable: BTreeSet::new(),
             refusing: BTreeMap::new(),
@@ -235,6 +240,7 @@ impl Core {
             fates_again_ms: None,
             recount_ms: None,
             refilled_ms: 0,
+            keys_refused: 0,
             upkeep_ms: 0,
             held_looked_ms: 0,
         })

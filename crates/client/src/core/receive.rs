@@ -44,6 +44,9 @@ struct Sender<'a> {
     contact: &'a ContactRecord,
     opening: Opening,
     revoked: bool,
+    /// When it is taken to have come. For what was held until the sender's list was there, when the server stored it: the peer may
+    /// have dropped the session since, and must not be answered in it.
+    heard_ms: u64,
 }
 
 /// What a pinned contact's lists say of a certificate under the contact's name.
@@ -112,7 +115,7 @@ impl Core {
             let standing = Standing::of(&contact, opening.certificate());
             if matches!(standing, Standing::Listed | Standing::Revoked) {
                 let revoked = standing == Standing::Revoked;
-                let sender = Sender { contact: &contact, opening, revoked };
+                let sender = Sender { contact: &contact, opening, revoked, heard_ms: step.now_ms };
                 return self.open_envelope(step, &envelope, sender, stored_ms);
             }
         }
@@ -203,7 +206,9 @@ impl Core {
         let Ok(envelope) = Envelope::parse(bytes) else { return self.damaged(step, bytes, stored_ms) };
         match open_sender(&self.me.secret, &envelope) {
             Ok(opening) => {
-                self.open_envelope(step, &envelope, Sender { contact, opening, revoked }, stored_ms)
+                let heard_ms = stored_ms.min(step.now_ms);
+                let sender = Sender { contact, opening, revoked, heard_ms };
+                self.open_envelope(step, &envelope, sender, stored_ms)
             }
             Err(_) => self.damaged(step, bytes, stored_ms),
         }
@@ -236,7 +241,7 @@ impl Core {
         sender: Sender<'_>,
         stored_ms: u64,
     ) -> Result<(), CoreError> {
-        let Sender { contact, opening, revoked } = sender;
+        let Sender { contact, opening, revoked, heard_ms } = sender;
         let device = opening.certificate().certificate().device;
         let Ok(pair) = self.sessions.pair(&self.me.secret, &self.me.certificate, opening.certificate())
         else {
@@ -264,9 +269,12 @@ impl Core {
         }
         let session = body.session();
         let sessions = self.sessions.with(step.tx, contact.account, device)?;
-        match sessions.open(&pair, &body, &OwnPrekeys(step.tx), step.now_ms) {
+        match sessions.open(&pair, &body, &OwnPrekeys(step.tx), heard_ms) {
             Ok(opened) => {
                 self.asking.remove(&device);
+                if self.keyless.contains_key(&device) {
+                    self.keyed(step, &device)?;
+                }
                 self.sessions.replace(contact.account, device, opened.next);
                 for consumed in opened.consumed {
                     let (slot, id) = match consumed {

@@ -74,8 +74,9 @@ impl Core {
             if count > 0 && (count + targets.len() > MAX_ENVELOPES_PER_SUBMIT || bytes > BATCH_BYTES) {
                 break;
             }
-            let usable: Vec<&Target> =
-                targets.iter().filter(|target| !self.given_up(step, &target.device())).collect();
+            let (left_out, usable): (Vec<&Target>, Vec<&Target>) =
+                targets.iter().partition(|target| self.given_up(step, &target.device()));
+            self.left_out.extend(left_out.into_iter().map(Target::device));
             if usable.is_empty() && entry.device.is_some() {
                 // For that device alone: others' entries do not wait for its keys.
                 continue;

@@ -41,7 +41,12 @@ impl Core {
                 let device = target.device();
                 let sealed = copies.iter().any(|copy| copy.device == device);
                 let stored = entry.user && settled.iter().any(|fate| fate.device == device);
-                if !sealed && !stored && !self.given_up(step, &device) {
+                if sealed || stored {
+                    continue;
+                }
+                if self.given_up(step, &device) {
+                    self.left_out.insert(device);
+                } else {
                     missing.push((entry, target));
                 }
             }

@@ -10,7 +10,7 @@ use sotto_proto::{
     limits::{MAX_FATES_PER_QUERY, OUTBOX_LIFETIME_MS},
 };
 
-use super::{Core, CoreError, Step, content::is_message, lists::Sought, requests::Asked};
+use super::{Core, CoreError, Step, content::is_message, due::expire_copy, lists::Sought, requests::Asked};
 use crate::{
     api::{ClientError, Fate, NOT_ACCEPTED},
     store::{Copy, CopyFate, Entry},
@@ -117,11 +117,27 @@ impl Core {
             // Only one's own devices have it: it is no message yet.
             step.tx.unseal(entry.entry)?;
         } else if done {
+            self.note_left_out(step, entry)?;
             step.tx.remove_entry(entry.entry)?;
         } else {
             step.tx.set_submission(entry.entry, None)?;
         }
         if entry.user { self.refresh_fate(step, &entry.message, connected) } else { Ok(()) }
+    }
+
+    /// Of a message that is on its way: the devices that it went without have no copy, and will get none.
+    fn note_left_out(&mut self, step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), CoreError> {
+        let Some(account) = entry.account.filter(|_| entry.user) else { return Ok(()) };
+        if self.left_out.is_empty() {
+            return Ok(());
+        }
+        for target in self.unsettled(step, entry, account)? {
+            if self.left_out.contains(&target.device()) {
+                let tag = FateTag(step.random());
+                expire_copy(step, entry, target.account, target.device(), tag)?;
+            }
+        }
+        Ok(())
     }
 
     /// Nothing was stored: some list was not the newest. The lane goes on with the newest lists, under a new id.

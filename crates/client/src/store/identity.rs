@@ -84,6 +84,12 @@ impl Tx<'_> {
         self.set_meta(name, &value.to_be_bytes())
     }
 
+    /// Forgets a number: it counts as 0.
+    pub fn forget_number(&self, name: &str) -> Result<(), StoreError> {
+        self.run("DELETE FROM meta WHERE name = ?1", params![name])?;
+        Ok(())
+    }
+
     /// Who this profile is; `None` before registration or login was begun.
     pub fn identity(&self) -> Result<Option<Identity>, StoreError> {
         let Some(bytes) = self.meta("identity")? else { return Ok(None) };

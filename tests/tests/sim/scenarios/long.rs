@@ -147,3 +147,70 @@ fn keys_that_nobody_claimed_for_most_of_a_year_still_make_a_first_message_readab
     assert_eq!((world.fate(alice, message), unreadable(&world, bob)), (Fate::Delivered, 0));
     assert_eq!(unreadable(&world, alice), 0);
 }
+
+#[test]
+fn a_device_whose_keys_have_expired_is_left_out_and_both_sides_are_told() {
+    let mut world = World::new(208);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let tablet = world.second_device(world.devices[bob].account, None);
+    for index in [alice, bob, tablet] {
+        world.connect(index);
+    }
+    world.pass(60_000);
+    let before = world.send(alice, "bob", "to both");
+    world.pass(60_000);
+    assert_eq!(
+        (world.fate(alice, before), world.said(tablet)),
+        (Fate::Delivered, vec!["alice: to both".to_owned()])
+    );
+    // Signed keys are good for 180 days.
+    world.crash(tablet);
+    world.pass(200 * DAY_MS);
+    let without = world.send(alice, "bob", "without the tablet");
+    world.pass(70_000);
+    assert_eq!(
+        (world.fate(alice, without), world.said(bob).last().unwrap().as_str()),
+        (Fate::Delivered, "alice: without the tablet")
+    );
+    assert_eq!(world.copy_fate(alice, without, tablet), Some(Fate::Expired));
+    // It is waited for once, not by every program and on every connection.
+    world.crash(alice);
+    world.start(alice);
+    world.connect(alice);
+    let again = world.send(alice, "bob", "at once");
+    world.pass(2_000);
+    assert_eq!(world.fate(alice, again), Fate::Delivered);
+    world.start(tablet);
+    world.connect(tablet);
+    world.pass(70_000);
+    let left_out = |line: &String| line.contains("so long that its keys have expired");
+    assert_eq!(world.screen(tablet).iter().filter(|line| left_out(line)).count(), 1);
+    assert_eq!(world.screen(bob).iter().filter(|line| left_out(line)).count(), 0);
+    let after = world.send(alice, "bob", "to both again");
+    world.pass(10_000);
+    assert_eq!(world.said(tablet).last().unwrap(), "alice: to both again");
+    assert_eq!(world.copy_fate(alice, after, tablet), Some(Fate::Delivered));
+}
+
+#[test]
+fn keys_that_the_server_had_no_room_for_are_published_soon_after() {
+    let mut world = World::new(209);
+    let bob = world.person("bob");
+    let tablet = world.second_device(world.devices[bob].account, None);
+    for index in [bob, tablet] {
+        world.connect(index);
+    }
+    world.pass(10_000);
+    world.crash(tablet);
+    world.pass(200 * DAY_MS);
+    let alice = world.person("alice");
+    world.store.set_disk_full(true);
+    world.start(tablet);
+    world.connect(tablet);
+    world.pass(1_000);
+    world.store.set_disk_full(false);
+    let message = world.send(alice, "bob", "to both");
+    world.pass(40_000);
+    assert_eq!(world.said(tablet).last().map(String::as_str), Some("alice: to both"));
+    assert_eq!(world.copy_fate(alice, message, tablet), Some(Fate::Delivered));
+}

@@ -45,8 +45,6 @@ pub(crate) struct Device {
     pub(crate) silences: Vec<(u64, u64)>,
     /// When it was told what became of its copies.
     pub(crate) fates_told_ms: Vec<u64>,
-    /// Since when it is connected.
-    pub(crate) connected_ms: u64,
     /// How the last change of the password was settled.
     pub(crate) password_changed: Option<bool>,
 }
@@ -101,10 +99,9 @@ impl World {
             // It died over the end of the old connection.
             return;
         }
-        let (connection, now_ms) = (self.connect_server(), self.now_ms);
+        let connection = self.connect_server();
         let device = &mut self.devices[index];
         device.connection = Some(connection);
-        device.connected_ms = now_ms;
         device.decoder = FrameDecoder::new(MAX_FRAME);
         device.closed = None;
         device.inbox.push_back(ClientInput::Connected { spki: SPKI.to_vec(), exporter: EXPORTER });

@@ -96,6 +96,17 @@ impl World {
         }
     }
 
+    /// What became of one device's copy of it.
+    pub(crate) fn copy_fate(&mut self, index: usize, message: MessageId, device: usize) -> Option<Fate> {
+        let device = self.devices[device].id.to_string();
+        match self.command(index, Command::Fate(message)) {
+            Ok(Reply::Fate(fate)) => {
+                fate.devices.into_iter().find(|(of, _)| *of == device).map(|(_, fate)| fate)
+            }
+            other => panic!("no fate: {other:?}"),
+        }
+    }
+
     pub(crate) fn rows(&mut self, index: usize) -> Vec<Row> {
         let mut all = Vec::new();
         let mut before = None;

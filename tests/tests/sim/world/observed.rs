@@ -34,8 +34,8 @@ pub(crate) struct SeenEnvelope {
     pub(crate) user: bool,
     /// The content's kind.
     pub(crate) kind: u16,
-    /// Since when its sender was connected when it was stored.
-    pub(crate) connected_ms: u64,
+    /// On which connection of its sender it was last sent; they are numbered in the order in which they began.
+    pub(crate) connection: u64,
     /// Where it is.
     pub(crate) place: Place,
 }
@@ -45,15 +45,15 @@ pub(crate) struct SeenEnvelope {
 pub(crate) struct Observed {
     /// By fate tag.
     pub(crate) envelopes: BTreeMap<FateTag, SeenEnvelope>,
-    /// Since when a device's keys are at the server.
-    pub(crate) keyed_ms: BTreeMap<DeviceId, u64>,
+    /// The last connection that began before a device's keys were at the server.
+    pub(crate) keyed: BTreeMap<DeviceId, u64>,
 }
 
 impl World {
     /// A device sends a Submit: which envelope is a copy of what stands in its store.
     pub(super) fn note_submit(&mut self, index: usize, submit: &Submit) {
         let device = &mut self.devices[index];
-        let connected_ms = device.connected_ms;
+        let connection = device.connection.map_or(0, |connection| connection.0);
         let Some(observed) = self.observed.as_mut() else { return };
         let entries = device.store.transaction(|tx| {
             let entries = tx.submission_entries(&submit.submission)?;
@@ -66,26 +66,24 @@ impl World {
             entries.map_err(|error: sotto_client::store::StoreError| error.to_string()).unwrap();
         for (copies, entry) in entries {
             for copy in copies {
-                observed
-                    .envelopes
-                    .entry(copy.tag)
-                    .and_modify(|seen| seen.connected_ms = connected_ms)
-                    .or_insert(SeenEnvelope {
+                observed.envelopes.entry(copy.tag).and_modify(|seen| seen.connection = connection).or_insert(
+                    SeenEnvelope {
                         from: index,
                         to: copy.device,
                         message: entry.message,
                         user: entry.user,
                         kind: entry.kind,
-                        connected_ms,
+                        connection,
                         place: Place::Sent,
-                    });
+                    },
+                );
             }
         }
     }
 
     /// What the store has done.
     pub(super) fn note_stored(&mut self, call: &Noted, reply: &StoreReply) {
-        let now_ms = self.now_ms;
+        let (now_ms, connection) = (self.now_ms, self.next_connection);
         let Some(observed) = self.observed.as_mut() else { return };
         match (call, reply) {
             (Noted::Append(tags), StoreReply::Appended(appended)) => {
@@ -100,7 +98,7 @@ impl World {
                 }
             }
             (Noted::Keys(device), StoreReply::PrekeyCounts(counts)) if counts.signed.is_some() => {
-                observed.keyed_ms.entry(*device).or_insert(now_ms);
+                observed.keyed.entry(*device).or_insert(connection);
             }
             (Noted::Other, StoreReply::Acked(AckOutcome::Removed(tags))) => {
                 for tag in tags {

@@ -322,7 +322,6 @@ impl World {
             heard_ms: self.now_ms,
             silences: Vec::new(),
             fates_told_ms: Vec::new(),
-            connected_ms: 0,
             password_changed: None,
         });
         self.devices.len() - 1

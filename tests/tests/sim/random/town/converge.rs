@@ -10,6 +10,8 @@ use super::{
     steps::{MARKER, Town, Typed},
 };
 
+/// Longer than a client waits for the keys of a device.
+const KEYLESS_MS: u64 = 65_000;
 /// Pairs of accounts that are looked at: all of a small town.
 const PAIRS: usize = 6;
 
@@ -35,7 +37,7 @@ pub(super) fn check_converged(town: &mut Town, plan: &Plan) {
     }
 }
 
-/// One message, which everybody has at once.
+/// One message, which everybody has at once, or once a device that has never published keys was waited for.
 fn talk(town: &mut Town, device: usize, to: usize) {
     let (from, text) =
         (town.account(device), format!("{MARKER} {device} to {to}: at last {}", town.typed.len()));
@@ -43,7 +45,7 @@ fn talk(town: &mut Town, device: usize, to: usize) {
     let message = town.world.send(device, &name, &text);
     let command = town.world.devices[device].commands();
     town.typed.push(Typed { device, to, command, text: text.clone() });
-    town.world.pass(5_000);
+    town.world.pass(KEYLESS_MS);
     let fate = town.world.fate(device, message);
     assert_eq!(fate, Fate::Delivered, "device {device}, to {name} at last");
     for reader in town.listed() {
