@@ -7,7 +7,7 @@ use sotto_proto::{
 
 use crate::input::Input;
 
-const KINDS: [u16; 9] = [
+const KINDS: [u16; 10] = [
     kind::TEXT,
     kind::DELIVERED,
     kind::READ,
@@ -17,6 +17,7 @@ const KINDS: [u16; 9] = [
     kind::SYNC_SENT,
     kind::SYNC_BLOCK,
     kind::SYNC_DEVICE_NAME,
+    kind::NO_MESSAGE,
 ];
 /// Bodies hold bodies; a receiver looks no deeper than the first, this a little further.
 const DEPTH: usize = 4;

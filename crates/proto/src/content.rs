@@ -129,6 +129,8 @@ pub mod kind {
     pub const RESENT: u16 = 31;
     /// Hashes of bodies that cannot be sent again.
     pub const GONE: u16 = 32;
+    /// Hashes of bodies that were nothing to show, as a receipt: nothing is missing.
+    pub const NO_MESSAGE: u16 = 33;
     /// To own devices: a message that this account sent.
     pub const SYNC_SENT: u16 = 40;
     /// To own devices: an account that this account blocks, or no longer does.
@@ -159,6 +161,8 @@ pub enum Body {
     },
     /// [`kind::GONE`].
     Gone(Vec<BodyHash>),
+    /// [`kind::NO_MESSAGE`].
+    NoMessage(Vec<BodyHash>),
     /// [`kind::SYNC_SENT`]: `place tag u8, place (16), kind u16, body (length u32, bytes)`; message id and clock are
     /// the content's own.
     SyncSent {
@@ -195,6 +199,7 @@ impl Body {
             Self::ResendRequest(_) => kind::RESEND_REQUEST,
             Self::Resent { .. } => kind::RESENT,
             Self::Gone(_) => kind::GONE,
+            Self::NoMessage(_) => kind::NO_MESSAGE,
             Self::SyncSent { .. } => kind::SYNC_SENT,
             Self::SyncBlock { .. } => kind::SYNC_BLOCK,
             Self::SyncDeviceName { .. } => kind::SYNC_DEVICE_NAME,
@@ -213,7 +218,7 @@ impl Body {
                 }
                 &mut out
             }
-            Self::ResendRequest(hashes) | Self::Gone(hashes) => {
+            Self::ResendRequest(hashes) | Self::Gone(hashes) | Self::NoMessage(hashes) => {
                 out.count(hashes.len());
                 for hash in hashes {
                     out.raw(&hash.0);
@@ -246,6 +251,7 @@ impl Body {
             kind::READ => Self::Read(message_ids(&mut reader)?),
             kind::RESEND_REQUEST => Self::ResendRequest(hashes(&mut reader)?),
             kind::GONE => Self::Gone(hashes(&mut reader)?),
+            kind::NO_MESSAGE => Self::NoMessage(hashes(&mut reader)?),
             kind::RESENT => Self::Resent {
                 failed: BodyHash(reader.array()?),
                 kind: reader.u16()?,

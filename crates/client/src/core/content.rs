@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{Event, Fate},
-    store::{BlockRecord, ContactRecord, NewEntry, NewMessage},
+    store::{BlockRecord, ContactRecord, NO_MESSAGE, NewEntry, NewMessage},
 };
 
 /// A body that takes a place in the history.
@@ -94,18 +94,13 @@ impl Core {
                 self.resent(step, contact, device, &content, &failed, kind, &body)?;
             }
             Some(Body::Gone(failed)) => {
-                for failed in failed {
-                    if step.tx.settle_wanted(&failed.0, &contact.account, &device)? {
-                        let problem = format!(
-                            "cannot be read, and {} cannot send it again: it may be lost",
-                            contact.username
-                        );
-                        if let Some(row) = step.tx.set_problem(&failed.0, &problem)? {
-                            let row = self.row(step.tx, row)?;
-                            step.event(Event::Row(row));
-                        }
-                    }
-                }
+                let why =
+                    format!("cannot be read, and {} cannot send it again: it may be lost", contact.username);
+                self.answered(step, contact, device, &failed, &why)?;
+            }
+            Some(Body::NoMessage(failed)) => {
+                let why = "could not be read; it was no message, and nothing is missing";
+                self.answered(step, contact, device, &failed, why)?;
             }
             Some(Body::SyncBlock { .. } | Body::SyncDeviceName { .. }) if !own => {
                 let reason = "only one's own devices tell such things";
@@ -224,6 +219,26 @@ impl Core {
         self.say(step, &said)
     }
 
+    /// The device that was asked for what did not open has nothing to send: its row says so.
+    fn answered(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        contact: &ContactRecord,
+        device: DeviceId,
+        failed: &[BodyHash],
+        why: &str,
+    ) -> Result<(), CoreError> {
+        for failed in failed {
+            if step.tx.settle_wanted(&failed.0, &contact.account, &device)?
+                && let Some(row) = step.tx.set_problem(&failed.0, why)?
+            {
+                let row = self.row(step.tx, row)?;
+                step.event(Event::Row(row));
+            }
+        }
+        Ok(())
+    }
+
     /// A message again, for an envelope that did not open here.
     #[allow(clippy::too_many_arguments, reason = "the parts of one event, each used once")]
     fn resent(
@@ -283,7 +298,7 @@ impl Core {
         request_in: SessionId,
         failed: &[BodyHash],
     ) -> Result<(), CoreError> {
-        let mut gone = Vec::new();
+        let (mut gone, mut no_message) = (Vec::new(), Vec::new());
         for failed in failed {
             let sent = step
                 .tx
@@ -301,6 +316,10 @@ impl Core {
             let sessions = self.sessions.with(step.tx, contact.account, device)?;
             let condemned = sessions.condemn(sent.session, request_in);
             self.sessions.replace(contact.account, device, condemned);
+            if sent.message == NO_MESSAGE {
+                no_message.push(*failed);
+                continue;
+            }
             let Some(said) = step.tx.sent_message(&sent.message)? else {
                 gone.push(*failed);
                 continue;
@@ -317,6 +336,9 @@ impl Core {
         }
         if !gone.is_empty() && !step.tx.tells(&contact.account, &device, kind::GONE)? {
             tell(step, contact.account, device, &Body::Gone(gone), None)?;
+        }
+        if !no_message.is_empty() && !step.tx.tells(&contact.account, &device, kind::NO_MESSAGE)? {
+            tell(step, contact.account, device, &Body::NoMessage(no_message), None)?;
         }
         Ok(())
     }
@@ -355,6 +377,7 @@ pub(crate) fn is_message(kind: u16) -> bool {
             | kind::RESEND_REQUEST
             | kind::RESENT
             | kind::GONE
+            | kind::NO_MESSAGE
             | kind::SYNC_SENT
             | kind::SYNC_BLOCK
             | kind::SYNC_DEVICE_NAME

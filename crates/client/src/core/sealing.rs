@@ -7,10 +7,10 @@ use sotto_proto::{
     limits::MAX_ENVELOPES_PER_SUBMIT,
 };
 
-use super::{Core, CoreError, Step, lists::list_ref, receive::reference};
+use super::{Core, CoreError, Step, content::is_message, lists::list_ref, receive::reference};
 use crate::{
     api::Fate,
-    store::{ContactRecord, Copy, Entry, SentBody},
+    store::{ContactRecord, Copy, Entry, NO_MESSAGE, SentBody},
 };
 
 /// Bytes of envelopes in one Submit, well below a frame: devices that are added on a stale list must still fit.
@@ -163,7 +163,11 @@ impl Core {
             device,
             session: sealed.session,
             conversation: contact.account,
-            message: entry.message,
+            message: if entry.user || entry.kind == kind::RESENT || is_message(entry.kind) {
+                entry.message
+            } else {
+                NO_MESSAGE
+            },
         };
         step.tx.add_sent_body(&named, &sent, step.now_ms)?;
         Ok(length)

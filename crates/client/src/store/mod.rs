@@ -29,7 +29,7 @@ pub use history::{NewMessage, StoredMessage};
 pub use identity::{Cursor, Identity, ServerPin};
 pub use outbox::{Copy, Entry, NewEntry};
 pub use prekey::{OwnPrekey, PrekeySlot};
-pub use resend::{ClaimedIdentity, SentBody, WantedBody};
+pub use resend::{ClaimedIdentity, NO_MESSAGE, SentBody, WantedBody};
 
 use self::contact::ParsedLists;
 use crate::api::{ClientError, ErrorKind};

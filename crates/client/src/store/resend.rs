@@ -17,9 +17,12 @@ pub struct SentBody {
     pub session: SessionId,
     /// The conversation of the message.
     pub conversation: AccountId,
-    /// The message.
+    /// The message; [`NO_MESSAGE`] where it was none.
     pub message: MessageId,
 }
+
+/// In place of a message's id: something that devices tell each other, and nobody misses on a screen.
+pub const NO_MESSAGE: MessageId = MessageId([0; 16]);
 
 /// An envelope that did not open, to be asked for.
 #[derive(Debug, Clone)]

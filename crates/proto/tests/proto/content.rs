@@ -41,6 +41,7 @@ fn body() -> impl Strategy<Value = Body> {
         ids().prop_map(Body::Read),
         hashes().prop_map(Body::ResendRequest),
         hashes().prop_map(Body::Gone),
+        hashes().prop_map(Body::NoMessage),
         (any::<[u8; 32]>(), any::<u16>(), vec(any::<u8>(), 0..200))
             .prop_map(|(failed, kind, body)| Body::Resent { failed: BodyHash(failed), kind, body }),
         (place(), any::<u16>(), vec(any::<u8>(), 0..200)).prop_map(|(place, kind, body)| Body::SyncSent {
@@ -89,6 +90,7 @@ fn samples_hold_every_kind_and_each_comes_back() {
         kind::RESEND_REQUEST,
         kind::RESENT,
         kind::GONE,
+        kind::NO_MESSAGE,
         kind::SYNC_SENT,
         kind::SYNC_BLOCK,
         kind::SYNC_DEVICE_NAME,
@@ -110,7 +112,7 @@ fn samples_hold_every_kind_and_each_comes_back() {
 
 #[test]
 fn a_kind_of_the_future_is_kept_as_bytes() {
-    for kind in [0, 2, 19, 22, 33, 43, u16::MAX] {
+    for kind in [0, 2, 19, 22, 34, 43, u16::MAX] {
         assert_eq!(Body::decode(kind, b"whatever"), Ok(None), "kind {kind}");
         let content = Content { kind, ..samples::content() };
         assert_eq!(Content::decode(&content.encode().unwrap()), Ok(content));
@@ -141,7 +143,7 @@ fn counts_above_the_limit_are_refused() {
         assert_eq!(decode(make(ids(MAX_HASHES_PER_REQUEST))), Ok(true));
         assert_eq!(decode(make(ids(MAX_HASHES_PER_REQUEST + 1))), Err(WireError::TooLong));
     }
-    for make in [Body::ResendRequest, Body::Gone] {
+    for make in [Body::ResendRequest, Body::Gone, Body::NoMessage] {
         assert_eq!(decode(make(hashes(MAX_HASHES_PER_REQUEST))), Ok(true));
         assert_eq!(decode(make(hashes(MAX_HASHES_PER_REQUEST + 1))), Err(WireError::TooLong));
         let content = Content { body: make(hashes(MAX_HASHES_PER_REQUEST)).encode(), ..samples::content() };

@@ -206,6 +206,7 @@ pub(crate) fn bodies() -> Vec<Body> {
         Body::ResendRequest(vec![BodyHash([4; 32])]),
         Body::Resent { failed: BodyHash([5; 32]), kind: kind::TEXT, body: b"again".to_vec() },
         Body::Gone(vec![BodyHash([6; 32]), BodyHash([7; 32])]),
+        Body::NoMessage(vec![BodyHash([10; 32])]),
         Body::SyncSent {
             place: Place::Account(AccountId([8; 16])),
             kind: kind::TEXT,

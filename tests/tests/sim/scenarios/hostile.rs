@@ -1,7 +1,7 @@
 //! Envelopes that somebody damaged, replayed or forged.
 
 use sotto_client::{
-    api::{Command, Fate, Reply},
+    api::{Command, Event, Fate, Reply, Row, RowBody},
     store::{PrekeySlot, StoreError},
 };
 use sotto_proto::{
@@ -64,7 +64,7 @@ fn a_request_that_cannot_be_read_is_not_answered_in_its_session_without_end() {
     }));
     world.send(alice, "bob", "two");
     world.pass(5 * DAY_MS);
-    let unread = world.screen(alice).iter().filter(|line| line.contains("cannot be read")).count();
+    let unread = world.screen(alice).iter().filter(|line| line.contains("be read")).count();
     // Each day's request may name such keys, and what asks for it does not.
     assert!((1..=5).contains(&unread), "{:?}", world.screen(alice));
 }
@@ -85,6 +85,50 @@ fn a_strangers_message_under_a_contacts_name_changes_nothing() {
     assert_eq!(contacts[0].trust, sotto_client::api::Trust::Pinned);
     world.send(alice, "bob", "still you");
     assert_eq!(world.screen(bob).last().unwrap(), "alice: still you");
+}
+
+/// Who has stolen a device's private keys can write to it under any name, once. What follows is noticed, and lost is nothing.
+#[test]
+fn a_planted_session_of_a_high_generation_makes_rows_and_is_overcome() {
+    let mut world = World::new(38);
+    let (alice, bob, mallory) = (world.person("alice"), world.person("bob"), world.person("mallory"));
+    world.send(alice, "bob", "one");
+    world.send(bob, "alice", "two");
+    world.pass(5_000);
+    world.plant_session(mallory, alice, bob, "planted");
+    world.connect(bob);
+    world.pass(5_000);
+    assert_eq!(world.screen(bob).last().unwrap(), "alice: planted", "the keys are the stolen ones");
+    // Bob answers in the session of the highest generation, which alice does not have.
+    let astray: Vec<_> = (3..6).map(|number| world.send(bob, "alice", &format!("number {number}"))).collect();
+    world.pass(60_000);
+    let unread = |event: &&Event| matches!(event, Event::Row(Row { body: RowBody::Undecryptable(_), .. }));
+    assert!(world.devices[alice].events.iter().filter(unread).count() > 0, "alice was told");
+    let nothing = "bob? could not be read; it was no message, and nothing is missing";
+    // The receipt for what was planted went astray as well.
+    let screen = world.screen(alice);
+    assert_eq!(
+        screen,
+        ["alice: one", "bob: two", nothing, "bob: number 3", "bob: number 4", "bob: number 5"]
+    );
+    for message in astray {
+        assert_eq!(world.fate(bob, message), Fate::Delivered);
+    }
+    for number in 6..9 {
+        let there = world.send(alice, "bob", &format!("number {number}"));
+        let back = world.send(bob, "alice", &format!("number {number}"));
+        world.pass(5_000);
+        assert_eq!((world.fate(alice, there), world.fate(bob, back)), (Fate::Delivered, Fate::Delivered));
+    }
+    let three = ["number 6", "number 7", "number 8"];
+    for (index, from) in [(alice, "bob"), (bob, "alice")] {
+        let heard: Vec<String> = three.iter().map(|text| format!("{from}: {text}")).collect();
+        let screen = world.screen(index);
+        assert!(
+            heard.iter().all(|line| screen.iter().filter(|other| *other == line).count() == 1),
+            "{screen:?}"
+        );
+    }
 }
 
 #[test]

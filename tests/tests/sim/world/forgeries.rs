@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use sotto_client::store::StoreError;
 use sotto_crypto::{AccountSecret, DeviceSecret, Pair, PeerSessions, Purpose};
 use sotto_proto::{
-    AccountId, Certificate, DeviceId, FateTag, ListHash, MessageId, SignedDeviceList, SubmissionId,
+    AccountId, Certificate, DeviceId, Envelope, FateTag, ListHash, MessageId, SignedCertificate,
+    SignedDeviceList, SubmissionId,
     content::{Content, ListRef, Place, kind},
     frame::{ClientFrame, OutgoingEnvelope, Submit, UsedList},
+    limits::MAX_GENERATION,
 };
 use sotto_store::Store;
 
@@ -56,13 +59,41 @@ impl World {
                 created_ms: self.now_ms,
             })
             .unwrap();
-        let (recipient, recipient_device) = (self.devices[to].account, self.devices[to].id);
-        let list = self.accounts[recipient].list.clone();
-        let pair = Pair::new(&device, &mine, list.list().device(&recipient_device).unwrap()).unwrap();
-        let bundle = wait(self.store.claim_prekeys(vec![recipient_device], true, self.now_ms))
-            .unwrap()
-            .remove(0)
-            .unwrap();
+        let forged = self.forge(&device, &mine, &PeerSessions::new(), to, text);
+        self.slip_in(mallory, to, &forged);
+    }
+
+    /// Somebody who has stolen all private keys of a device writes to it as `under`, in a session of the highest generation. What they
+    /// compute from the one side's keys is computed here from the other's: it is the same.
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself is not general enough over the lifetime"
+    )]
+    pub(crate) fn plant_session(&mut self, thief: usize, under: usize, at: usize, text: &str) {
+        let stolen: Result<_, StoreError> = self.devices[under].store.transaction(|tx| tx.identity());
+        let stolen = stolen.unwrap().unwrap();
+        let device = Arc::new(DeviceSecret::from_bytes(&stolen.device_secret).unwrap());
+        // No session, and the last generation but one.
+        let record = [&[1][..], &(MAX_GENERATION - 1).to_be_bytes(), &[0; 12]].concat();
+        let forged =
+            self.forge(&device, &stolen.certificate, &PeerSessions::from_bytes(&record).unwrap(), at, text);
+        self.slip_in(thief, at, &forged);
+    }
+
+    /// An envelope with a text for a device, sealed under a certificate in a new session.
+    fn forge(
+        &mut self,
+        device: &Arc<DeviceSecret>,
+        mine: &SignedCertificate,
+        sessions: &PeerSessions,
+        to: usize,
+        text: &str,
+    ) -> Envelope {
+        let recipient = self.devices[to].id;
+        let list = self.accounts[self.devices[to].account].list.clone();
+        let pair = Pair::new(device, mine, list.list().device(&recipient).unwrap()).unwrap();
+        let bundle =
+            wait(self.store.claim_prekeys(vec![recipient], true, self.now_ms)).unwrap().remove(0).unwrap();
         let none = ListRef { number: 0, hash: ListHash([0; 32]) };
         let content = Content {
             message: MessageId(self.random()),
@@ -74,11 +105,17 @@ impl World {
             body: text.as_bytes().to_vec(),
         };
         let purpose = Purpose::Message;
-        let sealed = PeerSessions::new()
+        sessions
             .start(&mut self.rng, &pair, &bundle, purpose, self.now_ms)
             .unwrap()
             .seal(&mut self.rng, &pair, &content.encode().unwrap(), purpose, self.now_ms)
-            .unwrap();
+            .unwrap()
+            .envelope
+    }
+
+    /// A registered person submits an envelope that somebody else seems to have sealed.
+    fn slip_in(&mut self, mallory: usize, to: usize, envelope: &Envelope) {
+        let list = self.accounts[self.devices[to].account].list.clone();
         let used = |list: &SignedDeviceList| UsedList {
             account: list.list().account,
             number: list.list().number,
@@ -90,10 +127,10 @@ impl World {
             lists: vec![used(&list), used(&self.accounts[self.devices[mallory].account].list)],
             envelopes: vec![OutgoingEnvelope {
                 account: list.list().account,
-                device: recipient_device,
+                device: self.devices[to].id,
                 fate_tag: FateTag(self.random()),
                 transient: false,
-                envelope: sealed.envelope.encode().into(),
+                envelope: envelope.encode().into(),
             }],
         };
         let connection = self.devices[mallory].connection.unwrap();
