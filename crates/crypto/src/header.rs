@@ -89,3 +89,20 @@ impl RatchetHeader {
         Ok(Self { ratchet_key, previous_length, number, kem, kem_digest })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_longest_header_is_as_long_as_the_limit() {
+        let offer = KemKey::from_slice(&[0; KEM_KEY_LENGTH]).unwrap();
+        let answer = KemAnswer { offer_hash: [1; 32], ciphertext: Box::new([2; KEM_CIPHERTEXT_LENGTH]) };
+        let part = KemPart { offer: Some(offer), answer: Some(answer) };
+        let header = RatchetHeader::encode(&PrekeyPublic([3; 32]), 4, 5, &part.encode());
+        assert_eq!(header.len(), MAX_HEADER);
+        assert_eq!(RatchetHeader::parse(&header).unwrap().number, 5);
+    }
+}

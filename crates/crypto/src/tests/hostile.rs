@@ -271,6 +271,15 @@ fn a_pair_needs_its_own_certificate_and_sessions_belong_to_their_pair() {
     let mallory = Device::new(&mut rng, "mallory", NOW);
     let stolen = Pair::new(&mallory.secret, &a.device.certificate, &b.device.certificate).err();
     assert_eq!(stolen, Some(PairError::NotMine));
+    // Nor is a certificate its own that has only one of its keys.
+    for mixed in [true, false] {
+        let mut half = a.device.certificate.certificate().clone();
+        let (one, other) = if mixed { (&a.device, &mallory) } else { (&mallory, &a.device) };
+        (half.device_key, half.identity_key) = (one.secret.device_key(), other.secret.identity_key());
+        let half = a.device.account.sign_certificate(&half).unwrap();
+        let refused = Pair::new(&a.device.secret, &half, &b.device.certificate).err();
+        assert_eq!(refused, Some(PairError::NotMine));
+    }
     let wrong = a.device.pair_with(&mallory.certificate);
     let refused = a.sessions.seal(&mut rng, &wrong, b"x", Purpose::Message, NOW).err();
     assert_eq!(refused, Some(SealError::WrongPair));

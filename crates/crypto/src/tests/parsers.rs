@@ -69,6 +69,8 @@ proptest! {
         let again = DeviceSecret::from_bytes(&device.to_bytes()).unwrap();
         prop_assert_eq!(again.device_key(), device.device_key());
         prop_assert_eq!(again.identity_key(), device.identity_key());
+        // A buffer that grows leaves a copy behind that nobody wipes.
+        prop_assert_eq!(device.to_bytes().capacity(), device.to_bytes().len());
         let signed = SignedPrekeySecret::generate(&mut rng, PrekeyId(id), now_ms);
         let again = SignedPrekeySecret::from_bytes(&signed.to_bytes()).unwrap();
         prop_assert_eq!((again.id(), again.validity()), (signed.id(), signed.validity()));
