@@ -16,6 +16,11 @@ use crate::store::{PrekeySlot, StoreError};
 /// The name of the number in `meta` that says when the daily work was last done, Unix milliseconds.
 const UPKEEP: &str = "upkeep";
 
+/// The number of days in a row on which private keys were not wiped because something waited for its sender's list, and the most.
+/// Days on which this device does not run do not count: a device that was away has to see what waits before its keys go.
+const PUT_OFF: &str = "wipe put off";
+const MAX_PUT_OFF: u64 = 60;
+
 /// How long a connection has to stand before what waits for a list is given up: the list is asked for every minute.
 const ASKED_FOR_MS: u64 = 60 * 60_000;
 
@@ -213,8 +218,12 @@ impl Core {
             }
         }
         let before_ms = step.now_ms.saturating_sub(KEPT_MS);
-        // What waits for its sender's list was not opened yet, however old it is.
-        if step.tx.all_held()? == 0 {
+        // What waits for its sender's list was not opened yet, however old it is; but no server can keep the keys from being wiped.
+        let put_off = step.tx.number(PUT_OFF)?;
+        if step.tx.all_held()? > 0 && put_off < MAX_PUT_OFF {
+            step.tx.set_number(PUT_OFF, put_off + 1)?;
+        } else {
+            step.tx.set_number(PUT_OFF, 0)?;
             self.wipe_keys(step, before_ms)?;
         }
         step.tx.forget_sent_bodies(before_ms)?;

@@ -40,10 +40,9 @@ impl Tx<'_> {
         })
     }
 
-    /// Whether a prekey of a kind was made before `before_ms`; also one that was wiped is old. Not one that this store never had.
+    /// Whether a prekey of a kind is known to have been made before `before_ms`: it may be wiped, but one that was made later is here.
     pub fn is_old_prekey(&self, slot: PrekeySlot, id: PrekeyId, before_ms: u64) -> Result<bool, StoreError> {
-        let sql = "SELECT count(*) FROM prekey WHERE kind = ?1 AND CASE WHEN id = ?2 THEN created_ms < ?3 ELSE id > ?2 AND NOT EXISTS
-             (SELECT 1 FROM prekey AS this WHERE this.kind = ?1 AND this.id = ?2) END";
+        let sql = "SELECT count(*) FROM prekey WHERE kind = ?1 AND id >= ?2 AND created_ms < ?3";
         Ok(self.count(sql, params![slot as u8, id.0, signed(before_ms)])? > 0)
     }
 
