@@ -7,6 +7,7 @@ use sotto_proto::{
     AccountId, DeviceId,
     content::kind,
     frame::{Bundles, ClaimBundles, ClientFrame},
+    limits::DAY_MS,
 };
 
 use super::{
@@ -25,6 +26,8 @@ pub(super) const KEYLESS_AGAIN_MS: u64 = 2_000;
 const KEYLESS_GIVE_UP_MS: u64 = 60_000;
 /// After how long it is asked for again then.
 const GIVEN_UP_AGAIN_MS: u64 = 60_000;
+/// For how long that is remembered: it may have had keys since, which nobody needed, and is waited for once more.
+const KEYLESS_KNOWN_MS: u64 = 7 * DAY_MS;
 
 /// Whether a batch can be sealed now.
 pub(super) enum Ready {
@@ -168,7 +171,7 @@ fn keyless_since(step: &Step<'_, '_>, device: &DeviceId) -> Result<u64, CoreErro
     let name = keyless_name(device);
     let since_ms = step.tx.number(&name)?;
     // One from the future is from a clock that was set back.
-    if since_ms > 0 && since_ms <= step.now_ms {
+    if since_ms <= step.now_ms && step.now_ms - since_ms < KEYLESS_KNOWN_MS {
         return Ok(since_ms);
     }
     step.tx.set_number(&name, step.now_ms)?;

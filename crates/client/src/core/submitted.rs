@@ -128,11 +128,13 @@ impl Core {
     /// Of a message that is on its way: the devices that it went without have no copy, and will get none.
     fn note_left_out(&mut self, step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), CoreError> {
         let Some(account) = entry.account.filter(|_| entry.user) else { return Ok(()) };
-        if self.left_out.is_empty() {
+        // What the server says of a Submit only when its messages have expired may be of another connection.
+        let old = entry.created_ms < step.now_ms.saturating_sub(OUTBOX_LIFETIME_MS);
+        if self.left_out.is_empty() && !old {
             return Ok(());
         }
         for target in self.unsettled(step, entry, account)? {
-            if self.left_out.contains(&target.device()) {
+            if old || self.left_out.contains(&target.device()) {
                 let tag = FateTag(step.random());
                 expire_copy(step, entry, target.account, target.device(), tag)?;
             }
