@@ -25,6 +25,7 @@ use self::{
 use super::seeds;
 
 /// Seeds of the short part: small ones, and those that once failed.
+#[rustfmt::skip] // It would join lines over the comments.
 const FIXED: &[u64] = &[
     1, 4, 8, 9, 11, 14, 33, 39, 47,
     // A sender that was away for so long that nobody can say whether its message was fetched believed it on the server for ever.
@@ -40,14 +41,20 @@ const FIXED: &[u64] = &[
     // Small mailboxes: a receipt beyond its sender's share waits for 10 s, which the last look did not allow.
     1005,
     // One-time keys that had expired were handed out, one in vain after another, before any that could be used.
-    1120, // A device that was added while another one's mailbox refused had later messages first.
+    1120,
+    // A device that was added while another one's mailbox refused had later messages first.
     1114,
     // What a device had not got when it expired in the outbox was told nobody, where another device had its copy.
-    360, // The same where the answer to the first copies was lost and could not be had again.
+    360,
+    // The same where the answer to the first copies was lost and could not be had again.
     338,
     // A device whose keys had expired was left out, and neither its sender nor its owner was told.
-    2043, // Keys were wiped that something held for its sender's list still needed.
-    2306, // What had been held for months was answered in its session, which the peer had dropped.
+    2043,
+    // The same where the server said only weeks later that the message was stored.
+    6822,
+    // Keys were wiped that something held for its sender's list still needed.
+    2306,
+    // What had been held for months was answered in its session, which the peer had dropped.
     2714,
     // A device that wrote first, before anybody knew of its keys, had later messages before earlier ones.
     4495,
