@@ -1,7 +1,10 @@
 //! Names, keys and device lists: what is believed of what a server serves.
 
-use sotto_client::api::{Command, ErrorKind, Fate, Reply};
-use sotto_proto::{SignedDeviceList, frame::ServerFrame, limits::DAY_MS};
+use sotto_client::{
+    api::{Command, ErrorKind, Fate, Reply},
+    store::{PrekeySlot, StoreError},
+};
+use sotto_proto::{SignedDeviceList, frame::ServerFrame, limits::DAY_MS, prekey::PrekeyId};
 
 use crate::world::World;
 
@@ -183,6 +186,48 @@ fn what_waits_for_a_list_is_dropped_only_after_it_was_asked_for_and_a_row_says_s
     assert!(!told(&mut world), "the list may come yet");
     world.pass(20 * 60_000);
     assert!(told(&mut world), "{:?}", world.screen(alice));
+}
+
+#[test]
+fn a_list_that_is_withheld_puts_off_the_wiping_of_keys_but_not_for_ever() {
+    for withheld in [false, true] {
+        let mut world = World::new(39);
+        let (alice, bob) = (world.person("alice"), world.person("bob"));
+        world.send(bob, "alice", "one");
+        world.pass(2_000);
+        let account = world.devices[bob].account;
+        let old = world.accounts[account].list.as_bytes().to_vec();
+        let laptop = world.second_device(account, None);
+        if withheld {
+            serve_old_list(&mut world, account, old);
+        }
+        world.connect(alice);
+        let first = |world: &mut World| {
+            let key = world.devices[alice].store.transaction(|tx| tx.prekey(PrekeySlot::Signed, PrekeyId(1)));
+            let key: Result<_, StoreError> = key;
+            key.unwrap().is_some()
+        };
+        // The first key is replaced after a week, and due to be wiped after 60 days more.
+        let mut wiped_after = None;
+        for day in 1..150 {
+            if day % 10 == 1 {
+                world.send(laptop, "alice", "from my laptop");
+            }
+            // On a connection that stands the list is asked for every minute.
+            world.connect(alice);
+            world.pass(60_000);
+            world.disconnect(alice);
+            world.pass(DAY_MS - 60_000);
+            if wiped_after.is_none() && !first(&mut world) {
+                wiped_after = Some(day);
+            }
+        }
+        let days = wiped_after.expect("wiped at last");
+        assert!(
+            if withheld { (100..=125).contains(&days) } else { (67..=70).contains(&days) },
+            "{days} days"
+        );
+    }
 }
 
 #[test]
