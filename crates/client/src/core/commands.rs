@@ -27,6 +27,10 @@ use crate::{
 
 /// Entries that may wait in the outbox: a runaway script must not fill the disk unseen.
 const MAX_OUTBOX: u64 = 100_000;
+/// Why a message expired that its sender took out of the outbox.
+const GIVEN_UP: &str = "given up by its sender";
+/// The same where it had left once, and no answer came.
+const GIVEN_UP_MAYBE_SENT: &str = "given up by its sender; the server may have taken it before";
 /// Rows in one answer: what travels over the local socket stays small.
 const MAX_ROWS: u32 = 1_000;
 /// Names of the directory in one answer.
@@ -267,8 +271,9 @@ impl Core {
             let text = "the message is leaving at this moment; the server's answer decides";
             return Ok(Err(ClientError::new(ErrorKind::Invalid, text).hint("sotto outbox list")));
         }
-        step.tx.remove_entry(entry.entry)?;
-        self.settle(step, message, Fate::Expired, Some("given up by its sender"))?;
+        // What was in a Submit may be on the server all the same. A receipt would tell.
+        let reason = if entry.submission.is_some() { GIVEN_UP_MAYBE_SENT } else { GIVEN_UP };
+        self.give_up(step, &entry, (reason, None))?;
         Ok(Ok(Reply::Done))
     }
 

@@ -73,45 +73,52 @@ impl Core {
         Ok(targets)
     }
 
-    /// Gives up what has waited too long. The copies that are left with it were not stored, as far as the server can say, and for
-    /// some devices there may be none.
+    /// Gives up what has waited too long. The copies that are left with it were not stored, as far as the server can say.
     pub(super) fn expire_entry(&mut self, step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), CoreError> {
-        let left = step.tx.copies(entry.entry)?;
-        step.tx.remove_entry(entry.entry)?;
         if entry.user {
             let remembered_ms = entry.created_ms.saturating_add(RETENTION_MS + FATE_MARGIN_MS);
             let forgotten = entry.submission.is_some() && remembered_ms < step.now_ms;
-            let reason = if forgotten { MAYBE_SENT } else { WAITED };
-            let Some(account) = entry.account else {
-                return self.settle(step, &entry.message, Fate::Expired, Some(reason));
-            };
-            let mut reason = Some(reason);
-            if step.tx.reached(&entry.message, &account)? {
-                // Other devices have it, or will.
-                reason = forgotten.then_some(MAYBE_COPIED);
-            }
-            let mut lost: Vec<(AccountId, DeviceId, FateTag)> =
-                left.into_iter().map(|copy| (copy.account, copy.device, copy.tag)).collect();
-            for target in self.unsettled(step, entry, account)? {
-                if !lost.iter().any(|(_, device, _)| *device == target.device()) {
-                    lost.push((target.account, target.device(), FateTag(step.random())));
-                }
-            }
-            for (account, device, tag) in lost {
-                expire_copy(step, entry, account, device, tag)?;
-            }
-            // Where there is no device, nothing says what became of it by itself.
-            if let Some(reason) = reason {
-                self.settle(step, &entry.message, Fate::Expired, Some(reason))?;
-            }
-            self.refresh_doubtful_fate(step, &entry.message, false, reason)?;
-        } else if is_message(entry.kind)
+            let reasons = if forgotten { (MAYBE_SENT, Some(MAYBE_COPIED)) } else { (WAITED, None) };
+            return self.give_up(step, entry, reasons);
+        }
+        step.tx.remove_entry(entry.entry)?;
+        if is_message(entry.kind)
             && let (Some(account), Some(device)) = (entry.account, entry.device)
         {
             // A copy that the server lost, and that could not be sent again.
             self.device_fate(step, &entry.message, account, device, Fate::Expired)?;
         }
         Ok(())
+    }
+
+    /// Takes a message out of the outbox, and says what became of each copy: of those that are left, and of those that were never
+    /// sealed. The reason is the first one where nobody has it, and the second one, if any, where other devices do.
+    pub(super) fn give_up(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        entry: &Entry,
+        (for_all, for_some): (&str, Option<&str>),
+    ) -> Result<(), CoreError> {
+        let left = step.tx.copies(entry.entry)?;
+        step.tx.remove_entry(entry.entry)?;
+        let Some(account) = entry.account else {
+            return self.settle(step, &entry.message, Fate::Expired, Some(for_all));
+        };
+        let reached = step.tx.reached(&entry.message, &account)?;
+        let mut lost: Vec<(AccountId, DeviceId, FateTag)> =
+            left.into_iter().map(|copy| (copy.account, copy.device, copy.tag)).collect();
+        for target in self.unsettled(step, entry, account)? {
+            if !lost.iter().any(|(_, device, _)| *device == target.device()) {
+                lost.push((target.account, target.device(), FateTag(step.random())));
+            }
+        }
+        for (account, device, tag) in lost {
+            expire_copy(step, entry, account, device, tag)?;
+        }
+        // Where the list has no device, no copy says it.
+        self.settle(step, &entry.message, Fate::Expired, Some(for_all))?;
+        let reason = if reached { for_some } else { Some(for_all) };
+        self.refresh_doubtful_fate(step, &entry.message, false, reason)
     }
 }
 

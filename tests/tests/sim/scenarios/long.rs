@@ -1,6 +1,6 @@
 //! Somebody is away for long, or something waits for long.
 
-use sotto_client::api::{Event, Fate, Row, RowBody};
+use sotto_client::api::{Command, Event, Fate, Reply, Row, RowBody};
 use sotto_proto::{frame::ServerFrame, limits::DAY_MS};
 
 use crate::world::World;
@@ -37,6 +37,32 @@ fn a_message_whose_answer_was_lost_is_settled_also_when_the_server_has_forgotten
     world.pass(60_000);
     assert_eq!(world.fate(alice, message), Fate::Taken);
     assert_eq!(world.outbox_length(alice), 0);
+}
+
+#[test]
+fn a_message_that_was_dropped_while_its_answer_was_lost_is_not_said_to_be_lost() {
+    let mut world = World::new(210);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "before");
+    hear_nothing(&mut world, alice);
+    let sent = world.send(alice, "bob", "while nobody answered");
+    world.crash(alice);
+    world.tamper = None;
+    world.start(alice);
+    let unsent = world.send(alice, "bob", "never left");
+    for (message, reason) in
+        [(sent, "the server may have taken it before"), (unsent, "given up by its sender")]
+    {
+        assert_eq!(world.command(alice, Command::DropOutbox(message)), Ok(Reply::Done));
+        assert_eq!(world.fate(alice, message), Fate::Expired);
+        let said = world.fate_reason(alice, message).unwrap();
+        assert!(said.ends_with(reason), "{said}");
+    }
+    world.connect(alice);
+    world.pass(60_000);
+    // The receipt that waited tells.
+    assert_eq!((world.fate(alice, sent), world.fate(alice, unsent)), (Fate::Delivered, Fate::Expired));
+    assert_eq!(world.screen(bob), ["alice: before", "alice: while nobody answered"]);
 }
 
 #[test]
