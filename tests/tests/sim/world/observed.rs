@@ -34,7 +34,7 @@ pub(crate) struct SeenEnvelope {
     pub(crate) user: bool,
     /// The content's kind.
     pub(crate) kind: u16,
-    /// On which connection of its sender it was last sent; they are numbered in the order in which they began.
+    /// On which connection of its sender it was last sent before it was stored; they are numbered as they began.
     pub(crate) connection: u64,
     /// Where it is.
     pub(crate) place: Place,
@@ -66,17 +66,20 @@ impl World {
             entries.map_err(|error: sotto_client::store::StoreError| error.to_string()).unwrap();
         for (copies, entry) in entries {
             for copy in copies {
-                observed.envelopes.entry(copy.tag).and_modify(|seen| seen.connection = connection).or_insert(
-                    SeenEnvelope {
-                        from: index,
-                        to: copy.device,
-                        message: entry.message,
-                        user: entry.user,
-                        kind: entry.kind,
-                        connection,
-                        place: Place::Sent,
-                    },
-                );
+                let again = |seen: &mut SeenEnvelope| {
+                    if seen.place == Place::Sent {
+                        seen.connection = connection;
+                    }
+                };
+                observed.envelopes.entry(copy.tag).and_modify(again).or_insert(SeenEnvelope {
+                    from: index,
+                    to: copy.device,
+                    message: entry.message,
+                    user: entry.user,
+                    kind: entry.kind,
+                    connection,
+                    place: Place::Sent,
+                });
             }
         }
     }
