@@ -18,7 +18,7 @@ pub(crate) enum Place {
     /// It was acked.
     Taken { stored_ms: u64 },
     /// It was removed past its time.
-    Expired { stored_ms: u64 },
+    Expired { stored_ms: u64, removed_ms: u64 },
 }
 
 /// An envelope that some device has sent.
@@ -106,7 +106,7 @@ impl World {
             (Noted::Other, StoreReply::Acked(AckOutcome::Removed(tags))) => {
                 for tag in tags {
                     if let Some(seen) = observed.envelopes.get_mut(tag)
-                        && let Place::Waiting { stored_ms } | Place::Expired { stored_ms } = seen.place
+                        && let Place::Waiting { stored_ms } | Place::Expired { stored_ms, .. } = seen.place
                     {
                         seen.place = Place::Taken { stored_ms };
                     }
@@ -117,7 +117,7 @@ impl World {
                     if let Place::Waiting { stored_ms } = seen.place
                         && stored_ms + retention_ms <= now_ms
                     {
-                        seen.place = Place::Expired { stored_ms };
+                        seen.place = Place::Expired { stored_ms, removed_ms: now_ms };
                     }
                 }
             }

@@ -284,13 +284,15 @@ impl Verdict<'_> {
     /// Whether a device was once told what became of its copies while the server knew it of this one.
     fn could_be_told(&self, from: usize, to: usize, sent: &Sent) -> bool {
         let told_ms = &self.town.world.devices[from].fates_told_ms;
-        self.copies(from, sent.row.message, to).iter().any(|copy| match copy.place {
-            Place::Taken { stored_ms } | Place::Expired { stored_ms } | Place::Waiting { stored_ms } => {
-                // The sweep after the end of the retention time may come with the next step.
-                let known = stored_ms + RETENTION_MS + 2 * DAY_MS..stored_ms + RETENTION_MS + FATE_MARGIN_MS;
-                told_ms.iter().any(|told_ms| known.contains(told_ms))
-            }
-            Place::Sent => false,
+        self.copies(from, sent.row.message, to).iter().any(|copy| {
+            let (stored_ms, since_ms) = match copy.place {
+                Place::Taken { stored_ms } => (stored_ms, stored_ms + RETENTION_MS),
+                // The sweep comes after the end of the retention time, and after a sleep of all machines later still.
+                Place::Expired { stored_ms, removed_ms } => (stored_ms, removed_ms),
+                Place::Waiting { .. } | Place::Sent => return false,
+            };
+            let known = since_ms + 1..stored_ms + RETENTION_MS + FATE_MARGIN_MS;
+            told_ms.iter().any(|told_ms| known.contains(told_ms))
         })
     }
 
