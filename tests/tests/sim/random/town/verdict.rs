@@ -188,7 +188,7 @@ impl Verdict<'_> {
             assert_eq!(fate, best, "device {from}: {typed:?} has {:?}", sent.fates);
             let reason = sent.reason.as_deref().unwrap_or_default();
             let said = reason.contains("longer than the server remembers");
-            assert_eq!(best == Fate::Stored, said, "device {from}: {typed:?}: {reason}");
+            assert_eq!(best == Fate::Stored, said, "device {from}: {typed:?}: {reason}, {:?}", sent.fates);
         } else {
             let waited = self.waited_ms(from, sent);
             assert!(
