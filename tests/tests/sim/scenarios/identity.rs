@@ -137,9 +137,9 @@ fn a_rolled_back_list_is_noticed_and_the_newer_one_is_used() {
     assert!(known.unwrap().unwrap().list.list().revoked(&revoked), "the newer list stays");
 }
 
-#[test]
-fn a_message_from_a_device_whose_list_is_withheld_waits_for_the_list() {
-    let mut world = World::new(25);
+/// Alice knows bob, who has a laptop since; the server goes on to serve the list without it. Answers both and the laptop.
+fn withheld_list(seed: u64) -> (World, usize, usize, usize) {
+    let mut world = World::new(seed);
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     world.send(bob, "alice", "one");
     world.pass(2_000);
@@ -147,6 +147,12 @@ fn a_message_from_a_device_whose_list_is_withheld_waits_for_the_list() {
     let old = world.accounts[account].list.as_bytes().to_vec();
     let laptop = world.second_device(account, None);
     serve_old_list(&mut world, account, old);
+    (world, alice, bob, laptop)
+}
+
+#[test]
+fn a_message_from_a_device_whose_list_is_withheld_waits_for_the_list() {
+    let (mut world, alice, bob, laptop) = withheld_list(25);
     for index in [alice, bob] {
         world.connect(index);
     }
@@ -165,14 +171,7 @@ fn a_message_from_a_device_whose_list_is_withheld_waits_for_the_list() {
 
 #[test]
 fn what_waits_for_a_list_is_dropped_only_after_it_was_asked_for_and_a_row_says_so() {
-    let mut world = World::new(27);
-    let (alice, bob) = (world.person("alice"), world.person("bob"));
-    world.send(bob, "alice", "one");
-    world.pass(2_000);
-    let account = world.devices[bob].account;
-    let old = world.accounts[account].list.as_bytes().to_vec();
-    let laptop = world.second_device(account, None);
-    serve_old_list(&mut world, account, old);
+    let (mut world, alice, _, laptop) = withheld_list(27);
     world.connect(alice);
     world.send(laptop, "alice", "two, from my laptop");
     world.pass(5_000);
@@ -191,15 +190,9 @@ fn what_waits_for_a_list_is_dropped_only_after_it_was_asked_for_and_a_row_says_s
 #[test]
 fn a_list_that_is_withheld_puts_off_the_wiping_of_keys_but_not_for_ever() {
     for withheld in [false, true] {
-        let mut world = World::new(39);
-        let (alice, bob) = (world.person("alice"), world.person("bob"));
-        world.send(bob, "alice", "one");
-        world.pass(2_000);
-        let account = world.devices[bob].account;
-        let old = world.accounts[account].list.as_bytes().to_vec();
-        let laptop = world.second_device(account, None);
-        if withheld {
-            serve_old_list(&mut world, account, old);
+        let (mut world, alice, _, laptop) = withheld_list(39);
+        if !withheld {
+            world.tamper = None;
         }
         world.connect(alice);
         let first = |world: &mut World| {
