@@ -99,8 +99,9 @@ impl Core {
                 self.answered(step, contact, device, &failed, &why)?;
             }
             Some(Body::NoMessage(failed)) => {
-                let why = "could not be read; it was no message, and nothing is missing";
-                self.answered(step, contact, device, &failed, why)?;
+                // Only its sender knows; a server that swallows a message needs no such answer for it.
+                let why = format!("could not be read; {} says that it was no message", contact.username);
+                self.answered(step, contact, device, &failed, &why)?;
             }
             Some(Body::SyncBlock { .. } | Body::SyncDeviceName { .. }) if !own => {
                 let reason = "only one's own devices tell such things";

@@ -104,7 +104,7 @@ fn a_planted_session_of_a_high_generation_makes_rows_and_is_overcome() {
     world.pass(60_000);
     let unread = |event: &&Event| matches!(event, Event::Row(Row { body: RowBody::Undecryptable(_), .. }));
     assert!(world.devices[alice].events.iter().filter(unread).count() > 0, "alice was told");
-    let nothing = "bob? could not be read; it was no message, and nothing is missing";
+    let nothing = "bob? could not be read; bob says that it was no message";
     // The receipt for what was planted went astray as well.
     let screen = world.screen(alice);
     assert_eq!(
