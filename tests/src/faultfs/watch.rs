@@ -103,8 +103,8 @@ impl Watch {
         Some(strike)
     }
 
-    /// SIGKILL for the program that a thread belongs to, after the operation has taken its time. When this returns, none of its threads runs any code of the
-    /// program's but what is on a processor at this very moment.
+    /// SIGKILL for the program that a thread belongs to, after the operation has taken its time. When this returns, none of its
+    /// threads runs any code of the program's but what is on a processor at this very moment.
     pub(super) fn kill(&mut self, thread: u32) {
         std::thread::sleep(SLOW);
         self.killed = program_of(thread);
