@@ -10,7 +10,7 @@ use sotto_proto::{
     prekey::{PrekeyCounts, PrekeyId, PrekeyUpload},
 };
 
-use super::{Core, CoreError, Step, receive::count_nobodys, requests::Asked};
+use super::{Core, CoreError, Step, lists::Sought, receive::count_nobodys, requests::Asked};
 use crate::store::{PrekeySlot, StoreError};
 
 /// The name of the number in `meta` that says when the daily work was last done, Unix milliseconds.
@@ -212,6 +212,8 @@ impl Core {
         self.upkeep_ms = step.now_ms.saturating_add(DAY_MS);
         if self.up() {
             self.ask_counts(step);
+            // A push of one's own list may have been left out, or kept back.
+            self.look_up(step, vec![Sought::Name(self.me.username.clone())]);
             if !self.restored {
                 // That something has expired nobody tells by themselves, and a connection may stand for months.
                 self.fates_again_ms = Some(step.now_ms);

@@ -210,6 +210,9 @@ impl Core {
             ServerFrame::ChatEnded(ended) if self.up() => self.chat_ended(step, ended),
             ServerFrame::PendingDevices(pending) if self.up() => Self::devices_wait(step, &pending),
             ServerFrame::Reset(state) if self.up() => return self.reset_state(step, state),
+            ServerFrame::ListChanged(changed) if self.up() => {
+                return self.own_list_pushed(step, &changed.list);
+            }
             ServerFrame::Replaced => {
                 let error = ClientError::new(
                     ErrorKind::ProfileInUse,

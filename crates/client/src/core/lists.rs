@@ -150,6 +150,27 @@ impl Core {
         Ok(())
     }
 
+    /// The server shows that another device has changed one's own list.
+    pub(super) fn own_list_pushed(&mut self, step: &mut Step<'_, '_>, bytes: &[u8]) -> Result<(), CoreError> {
+        let list = match SignedDeviceList::parse(bytes) {
+            Ok(list) if list.list().username == self.me.username => list,
+            Ok(_) => {
+                step.warn("the server showed somebody else's device list as this account's own");
+                return Ok(());
+            }
+            Err(error) => {
+                step.warn(format!("the server showed a device list that does not hold: {error}"));
+                return Ok(());
+            }
+        };
+        // It is older than what an answer, or another device, has shown in the meantime: no sign of anything.
+        let known = step.tx.contact(&self.me.account)?;
+        if known.is_some_and(|known| list.list().number < known.list.list().number) {
+            return Ok(());
+        }
+        self.served(step, &list)
+    }
+
     /// What was asked for did not come.
     fn unanswered(&mut self, step: &mut Step<'_, '_>, sought: &Sought) {
         if let Sought::Name(name) = sought {

@@ -54,6 +54,13 @@ pub struct Approved {
     pub list: ByteBuf,
 }
 
+/// One's own account's device list, which has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListChanged {
+    /// [`crate::SignedDeviceList`].
+    pub list: ByteBuf,
+}
+
 /// Whether what an account sends is refused from now on: its envelopes and invitations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {

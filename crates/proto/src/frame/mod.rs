@@ -13,8 +13,8 @@ mod error;
 mod server;
 
 pub use account::{
-    Approved, Block, DropPending, PendingDevice, PendingDevices, RequestDevice, ResetAccount, ResetState,
-    SetInteractive,
+    Approved, Block, DropPending, ListChanged, PendingDevice, PendingDevices, RequestDevice, ResetAccount,
+    ResetState, SetInteractive,
 };
 pub use chat::{
     ChatEnd, ChatEnded, ChatId, ChatStarted, InChat, Invite, InviteEnd, InviteEnded, Invited, Inviting,

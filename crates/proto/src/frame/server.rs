@@ -5,7 +5,7 @@ use serde_bytes::ByteBuf;
 
 use super::{
     ErrorReply,
-    account::{Approved, PendingDevices, ResetState},
+    account::{Approved, ListChanged, PendingDevices, ResetState},
     chat::{ChatEnded, ChatStarted, InviteEnded, Invited, Inviting},
     frame_bytes, frames,
 };
@@ -65,6 +65,8 @@ frames! {
         0x0205 => Stopping,
         /// Push: the device that waits on this connection was added.
         0x0206 => Approved(Approved),
+        /// Push: another device, or a Submit that handed it over, has changed the account's device list.
+        0x0207 => ListChanged(ListChanged),
         /// Push: somebody asks for a live chat.
         0x0210 => Invited(Invited),
         /// Push: an invitation came to nothing, or was answered on another device.

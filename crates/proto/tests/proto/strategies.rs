@@ -15,11 +15,11 @@ use sotto_proto::{
         AccountIn, AccountLogin, Ack, Approved, Attach, AuthKey, Block, Bundles, ChatEnd, ChatEnded, ChatId,
         ChatStarted, ClaimBundles, ClientFrame, Deliver, DeviceIn, DeviceLogin, DeviceOutcome, Drained,
         DropPending, ErrorCode, ErrorReply, FateState, Fates, Hello, InChat, Invite, InviteEnd, InviteEnded,
-        Invited, Inviting, KeyCounts, ListUsers, Lists, LookupLists, MailboxState, Outcome, OutgoingEnvelope,
-        PasswordLogin, PendingDevice, PendingDevices, Presence, PublishKeys, QueryFates, QuerySubmission,
-        Refusal, Register, Registration, ReplaceList, RequestDevice, ResetAccount, ResetState, ServerFrame,
-        ServerLimits, SetInteractive, SetPassword, StaleDevices, SubmissionState, Submit, Submitted, Taken,
-        UsedList, UserEntry, Users, Welcome,
+        Invited, Inviting, KeyCounts, ListChanged, ListUsers, Lists, LookupLists, MailboxState, Outcome,
+        OutgoingEnvelope, PasswordLogin, PendingDevice, PendingDevices, Presence, PublishKeys, QueryFates,
+        QuerySubmission, Refusal, Register, Registration, ReplaceList, RequestDevice, ResetAccount,
+        ResetState, ServerFrame, ServerLimits, SetInteractive, SetPassword, StaleDevices, SubmissionState,
+        Submit, Submitted, Taken, UsedList, UserEntry, Users, Welcome,
     },
     prekey::{
         KemPrekey, OneTimePrekey, PrekeyBundle, PrekeyCounts, PrekeyId, PrekeyUpload, SignedPrekey, Validity,
@@ -377,6 +377,7 @@ pub(crate) fn server() -> Vec<BoxedStrategy<ServerFrame>> {
             .prop_map(|(chat, expires_in_ms)| ServerFrame::Inviting(Inviting { chat, expires_in_ms }))
             .boxed(),
         bytes().prop_map(|list| ServerFrame::Approved(Approved { list })).boxed(),
+        bytes().prop_map(|list| ServerFrame::ListChanged(ListChanged { list })).boxed(),
         (chat(), text(), vec(text(), 0..4), any::<u64>())
             .prop_map(|(chat, from, with, expires_in_ms)| {
                 ServerFrame::Invited(Invited { chat, from, with, expires_in_ms })

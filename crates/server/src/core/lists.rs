@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sotto_proto::{
     DeviceId, ListHash, SignedDeviceList,
     device_list::{MAX_AHEAD_S, SuccessionError},
-    frame::{ErrorCode, ErrorReply, Lists, LookupLists, PUSH, ReplaceList, ServerFrame, Submit},
+    frame::{ErrorCode, ErrorReply, ListChanged, Lists, LookupLists, PUSH, ReplaceList, ServerFrame, Submit},
     limits::MAX_LISTS,
 };
 use sotto_store::AccountRecord;
@@ -94,6 +94,7 @@ impl Core {
         self.list_answered(ticket, submit, Ok(action));
         self.approve_waiting(old, list);
         self.close_removed(old, list);
+        self.tell_list(ticket, list);
         self.unblock(now_ms, ticket.connection);
     }
 
@@ -143,6 +144,19 @@ impl Core {
                 looked: false,
                 attempts,
             });
+        }
+    }
+
+    /// Shows a new list to the account's connected devices, but to the one that made it. Who is slow to read finds it when it
+    /// signs in, writes, or asks.
+    fn tell_list(&mut self, by: Ticket, list: &SignedDeviceList) {
+        let devices: Vec<DeviceId> =
+            list.list().devices.iter().map(|signed| signed.certificate().device).collect();
+        let changed = ServerFrame::ListChanged(ListChanged { list: list.as_bytes().to_vec().into() });
+        for connection in self.connections_of(&devices) {
+            if connection != by.connection {
+                self.hint(connection, PUSH, &changed);
+            }
         }
     }
 

@@ -1,13 +1,20 @@
 //! The account's own devices: added by a code, named, and removed.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
+use serde_bytes::ByteBuf;
 use sotto_client::{
     api::{AccountCommand, Command, Device, DeviceStanding, ErrorKind, Event, Fate, Reply},
     core::WithKey,
 };
 use sotto_crypto::{AccountSecret, DeviceSecret, PendingCode};
-use sotto_proto::frame::{AuthKey, ErrorCode, ErrorReply, ServerFrame};
+use sotto_proto::{
+    frame::{AuthKey, ErrorCode, ErrorReply, ListChanged, ServerFrame},
+    limits::DAY_MS,
+};
 
 use crate::world::{PASSWORD, World};
 
@@ -79,6 +86,106 @@ fn a_device_is_added_by_its_code_named_and_removed() {
     let Ok(Reply::Fate(fate)) = world.command(bob, Command::Fate(later)) else { panic!() };
     assert_eq!(fate.devices.len(), 1, "only what is left is sent to: {fate:?}");
     assert_eq!(fate.fate, Fate::Delivered);
+}
+
+const ADDED: &str = "a device was added to your account";
+
+/// Alice, and a laptop of hers whose connection stands; it holds no account key.
+fn with_laptop(seed: u64) -> (World, usize, usize) {
+    let mut world = World::new(seed);
+    let alice = world.person("alice");
+    let laptop = add(&mut world, alice);
+    assert!(!world.warnings(laptop).contains(ADDED));
+    (world, alice, laptop)
+}
+
+/// A device asks to be added, and this one adds it.
+fn add(world: &mut World, index: usize) -> usize {
+    let account = world.devices[index].account;
+    let stranger = world.waiting_device(account);
+    assert!(approve(world, index, stranger.code).is_ok());
+    let added = world.approved(account, &stranger).expect("it is in the list");
+    world.pass(2_000);
+    added
+}
+
+/// Counts the logins of a device from here on, and puts what `put` gives into the place of each list it is shown unasked.
+fn watch(
+    world: &mut World,
+    watched: usize,
+    put: impl Fn(ByteBuf) -> Option<ByteBuf> + 'static,
+) -> Rc<Cell<u32>> {
+    let logins = Rc::new(Cell::new(0));
+    let counted = logins.clone();
+    world.tamper = Some(Box::new(move |index, frame| match frame {
+        ServerFrame::ListChanged(changed) if index == watched => {
+            put(changed.list).map(|list| ServerFrame::ListChanged(ListChanged { list }))
+        }
+        frame => {
+            if index == watched && matches!(frame, ServerFrame::DeviceIn(_)) {
+                counted.set(counted.get() + 1);
+            }
+            Some(frame)
+        }
+    }));
+    logins
+}
+
+#[test]
+fn a_device_that_is_added_is_seen_at_once_by_one_that_is_connected() {
+    let (mut world, alice, laptop) = with_laptop(65);
+    let logins = watch(&mut world, laptop, Some);
+    let tablet = add(&mut world, alice);
+    assert_eq!(world.warnings(laptop).matches(ADDED).count(), 1);
+    let id = world.devices[tablet].id;
+    let row = format!("? {ADDED}: {id}.");
+    assert_eq!(world.screen(laptop).iter().filter(|line| line.starts_with(&row)).count(), 1);
+    assert!(!world.warnings(tablet).contains(ADDED), "that it is there itself is no news");
+    assert!(world.with_key(alice, WithKey::Remove { device: id, key: PASSWORD }).is_ok());
+    world.pass(2_000);
+    assert!(world.warnings(laptop).contains("a device was removed from your account"));
+    assert_eq!(logins.get(), 0, "its connection stood all the time");
+}
+
+#[test]
+fn a_list_that_the_server_does_not_show_is_asked_for_within_a_day() {
+    let (mut world, alice, laptop) = with_laptop(66);
+    let logins = watch(&mut world, laptop, |_| None);
+    add(&mut world, alice);
+    assert!(!world.warnings(laptop).contains(ADDED), "it was kept back");
+    world.pass(DAY_MS);
+    assert!(world.warnings(laptop).contains(ADDED));
+    assert_eq!(logins.get(), 0);
+}
+
+#[test]
+fn a_list_that_is_shown_unasked_is_believed_no_more_than_one_that_was_asked_for() {
+    let (mut world, alice, laptop) = with_laptop(67);
+    let account = world.devices[alice].account;
+    let bob = world.person("bob");
+    let shown = Rc::new(RefCell::new(Vec::new()));
+    let put = shown.clone();
+    watch(&mut world, laptop, move |_| Some(ByteBuf::from(put.borrow().clone())));
+    let lies = [
+        (b"no list".to_vec(), "does not hold"),
+        (world.accounts[world.devices[bob].account].first_list(), "somebody else's device list"),
+        (world.recertified(account).as_bytes().to_vec(), "a device has other keys than before"),
+    ];
+    for (lie, said) in lies {
+        assert!(!world.warnings(laptop).contains(said));
+        shown.replace(lie);
+        add(&mut world, alice);
+        assert!(world.warnings(laptop).contains(said), "{said}");
+        assert!(!world.warnings(laptop).contains(ADDED), "{said}");
+    }
+    // An old one is no sign of anything: an answer may have overtaken it.
+    let before = world.warnings(laptop);
+    shown.replace(world.accounts[account].first_list());
+    add(&mut world, alice);
+    assert_eq!(world.warnings(laptop), before);
+    world.tamper = None;
+    add(&mut world, alice);
+    assert_eq!(world.warnings(laptop).matches(ADDED).count(), 5, "the true one names them all");
 }
 
 #[test]

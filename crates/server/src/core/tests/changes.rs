@@ -1,6 +1,8 @@
 //! Changes of one account that meet.
 
-use sotto_proto::frame::{Block, PasswordLogin, ReplaceList, ResetAccount, ResetState, SetPassword};
+use sotto_proto::frame::{
+    Block, ListChanged, PasswordLogin, ReplaceList, ResetAccount, ResetState, SetPassword,
+};
 
 use super::*;
 use crate::core::reset::{RESET_BURST, RESET_REFILL_MS};
@@ -27,6 +29,7 @@ fn attacked() -> Attacked {
     assert_eq!(bench.ask(proven, replace), ServerFrame::Done);
     bench.input(Input::Disconnected { connection: proven });
     let (thief, _) = bench.sign_in(&alice, 1);
+    bench.pushes(own);
     Attacked { bench, alice, own, thief, sent: 0 }
 }
 
@@ -191,6 +194,40 @@ fn so_many_changes_wait_and_no_more() {
         assert_eq!(bench.answer(*id, 1), ServerFrame::Done);
     }
     assert_eq!(bench.ask(last, replace(&alice, &next)), ServerFrame::Done);
+}
+
+#[test]
+fn a_new_list_is_shown_to_the_account_s_other_devices_and_to_nobody_else() {
+    let mut bench = Bench::new();
+    let (mut alice, first) = bench.online("alice", 1);
+    let (bob, his) = bench.online("bob", 9);
+    let shown = |user: &User| ListChanged { list: user.list.as_bytes().to_vec().into() };
+    alice.add_device(2);
+    let by_key = bench.by_key(&alice);
+    let added = replace(&User::new("alice", 1), &alice);
+    assert_eq!(bench.ask(by_key, added.clone()), ServerFrame::Done);
+    assert_eq!(bench.pushes(first), [ServerFrame::ListChanged(shown(&alice))]);
+    // The same again changes nothing.
+    assert_eq!(bench.ask(by_key, added), ServerFrame::Done);
+    let (second, _) = bench.sign_in(&alice, 1);
+    assert_eq!(bench.pushes(second), []);
+    // Who changes it on its own session knows it.
+    let old = User { list: alice.list.clone(), ..User::new("alice", 1) };
+    alice.add_device(3);
+    assert!(matches!(bench.ask(first, password(1)), ServerFrame::AccountIn(_)));
+    assert_eq!(bench.ask(first, replace(&old, &alice)), ServerFrame::Done);
+    assert_eq!(bench.pushes(first), []);
+    assert_eq!(bench.pushes(second), [ServerFrame::ListChanged(shown(&alice))]);
+    // Somebody else hands it over, with a Submit.
+    alice.revoke(2);
+    let mut submit = bob.submit(1, &[(&alice, 0), (&alice, 1)]);
+    let used = submit.lists.iter_mut().find(|used| used.account == alice.account).unwrap();
+    used.list = Some(alice.list.as_bytes().to_vec().into());
+    bench.submitted(his, submit);
+    for device in [first, second] {
+        assert!(bench.pushes(device).contains(&ServerFrame::ListChanged(shown(&alice))));
+    }
+    assert_eq!(bench.pushes(his), []);
 }
 
 #[test]
