@@ -49,6 +49,8 @@ pub const PREKEY_LIFETIME_MS: u64 = 180 * DAY_MS;
 pub const PREKEY_ROTATION_MS: u64 = 7 * DAY_MS;
 /// *Default.* How long the server keeps an envelope nobody fetched.
 pub const RETENTION_MS: u64 = 30 * DAY_MS;
+/// The longest that a server can be set to keep it: a message that waits longer than any prekey lives opens for nobody.
+pub const MAX_RETENTION_MS: u64 = 150 * DAY_MS;
 /// What the client adds to the retention before it forgets private prekeys, old sessions and body hashes: it covers
 /// clocks that disagree and messages that waited in an outbox.
 pub const RETENTION_MARGIN_MS: u64 = 30 * DAY_MS;

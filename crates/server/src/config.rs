@@ -16,8 +16,8 @@ use crate::{
     shell::listener::Listen,
 };
 
-/// A message that waits longer than any key lives opens for nobody.
-const LONGEST_RETENTION_DAYS: u64 = 150;
+/// Clients count with no more.
+const LONGEST_RETENTION_DAYS: u64 = limits::MAX_RETENTION_MS / limits::DAY_MS;
 
 const MIB: u64 = 1024 * 1024;
 /// Connections of one address, unless told otherwise: as many as may register from one at once, and a tenth of all.
@@ -122,7 +122,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "limits.retention_days",
-        about: "How long a message waits for a recipient who does not come.",
+        about: "How long a message waits for a recipient who does not come; at most 150. Clients keep private keys for 30 days more.",
         example: "30",
     },
     Key { name: "limits.mailbox_envelopes", about: "Messages in one mailbox.", example: "10000" },

@@ -7,7 +7,7 @@ use sotto_proto::{
     content::{Body, kind},
     envelope::BodyHash,
     frame::{ClientFrame, QuerySubmission},
-    limits::{DAY_MS, FATE_MARGIN_MS, MAX_HASHES_PER_REQUEST, OUTBOX_LIFETIME_MS, RETENTION_MS},
+    limits::{DAY_MS, FATE_MARGIN_MS, MAX_HASHES_PER_REQUEST, OUTBOX_LIFETIME_MS},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     content::{is_message, tell},
     lanes::Lane,
     requests::Asked,
+    retention::retention_ms,
     sealing::Target,
 };
 use crate::{
@@ -76,7 +77,7 @@ impl Core {
     /// Gives up what has waited too long. The copies that are left with it were not stored, as far as the server can say.
     pub(super) fn expire_entry(&mut self, step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), CoreError> {
         if entry.user {
-            let remembered_ms = entry.created_ms.saturating_add(RETENTION_MS + FATE_MARGIN_MS);
+            let remembered_ms = entry.created_ms.saturating_add(retention_ms(step)? + FATE_MARGIN_MS);
             let forgotten = entry.submission.is_some() && remembered_ms < step.now_ms;
             let reasons = if forgotten { (MAYBE_SENT, Some(MAYBE_COPIED)) } else { (WAITED, None) };
             return self.give_up(step, entry, reasons);

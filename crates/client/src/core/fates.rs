@@ -3,13 +3,14 @@
 use sotto_proto::{
     AccountId, DeviceId, FateTag, MessageId,
     frame::{ClientFrame, FateState, QueryFates, Refusal},
-    limits::{DAY_MS, FATE_MARGIN_MS, MAX_FATES_PER_QUERY, RETENTION_MS},
+    limits::{DAY_MS, FATE_MARGIN_MS, MAX_FATES_PER_QUERY},
 };
 
 use super::{
     Core, CoreError, RESTORED, Step,
     due::{MAYBE_COPIED, MAYBE_SENT},
     requests::Asked,
+    retention::retention_ms,
     submitted::refusal_text,
 };
 use crate::{
@@ -29,7 +30,7 @@ impl Core {
         step: &mut Step<'_, '_>,
         after: Option<&FateTag>,
     ) -> Result<(), CoreError> {
-        let since_ms = step.now_ms.saturating_sub(RETENTION_MS + FATE_MARGIN_MS);
+        let since_ms = step.now_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS);
         let limit = u32::try_from(MAX_FATES_PER_QUERY).unwrap_or(u32::MAX);
         let tags: Vec<FateTag> =
             step.tx.open_fates(since_ms, after, limit)?.into_iter().map(|fate| fate.tag).collect();
@@ -66,7 +67,7 @@ impl Core {
     /// remembers. A receipt may still come.
     pub(super) fn note_unheard_of(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
         // A day more: the question after the last ones that the server remembers may be on its way.
-        let before_ms = step.now_ms.saturating_sub(RETENTION_MS + FATE_MARGIN_MS + DAY_MS);
+        let before_ms = step.now_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS + DAY_MS);
         for message in step.tx.unheard_of(before_ms, UNHEARD_OF, NOTED_AT_ONCE)? {
             if step.tx.set_message_fate(&message, Fate::Stored, Some(UNHEARD_OF), false)?
                 && let Some(fate) = self.message_fate(step.tx, &message)?

@@ -5,12 +5,18 @@ use sotto_proto::{
     frame::{ClientFrame, PublishKeys},
     limits::{
         DAY_MS, MAX_ONE_TIME_KEM_PREKEYS, MAX_ONE_TIME_PREKEYS, PREKEY_LIFETIME_MS, PREKEY_ROTATION_MS,
-        REFILL_BELOW, RETENTION_MARGIN_MS, RETENTION_MS,
+        REFILL_BELOW,
     },
     prekey::{PrekeyCounts, PrekeyId, PrekeyUpload},
 };
 
-use super::{Core, CoreError, Step, lists::Sought, receive::count_nobodys, requests::Asked};
+use super::{
+    Core, CoreError, Step,
+    lists::Sought,
+    receive::count_nobodys,
+    requests::Asked,
+    retention::{kept_ms, retention_ms},
+};
 use crate::store::{PrekeySlot, StoreError};
 
 /// The name of the number in `meta` that says when the daily work was last done, Unix milliseconds.
@@ -31,9 +37,6 @@ const REFILL_AFTER_MS: u64 = 60_000;
 const REFUSED_AGAIN_MS: u64 = 20_000;
 /// How often that time is doubled: to ten minutes, for each try leaves new keys in the profile.
 const DOUBLINGS: u32 = 5;
-
-/// How long private keys and what was sent are kept after they are out of use.
-const KEPT_MS: u64 = RETENTION_MS + RETENTION_MARGIN_MS;
 
 impl Core {
     /// The server says what is left of this device's keys. Makes new ones where few are left or the signed ones are
@@ -185,12 +188,15 @@ impl Core {
             return Ok(());
         }
         self.held_looked_ms = step.now_ms;
-        let dropped = step.tx.forget_held(step.now_ms.saturating_sub(KEPT_MS))?;
+        let kept_ms = kept_ms(step)?;
+        let dropped = step.tx.forget_held(step.now_ms.saturating_sub(kept_ms))?;
         count_nobodys(step, dropped)?;
         if dropped > 0 {
-            let text =
-                "messages came from devices that the server has not confirmed for 60 days; they were dropped";
-            self.daily_row(step, "held row", text)?;
+            let text = format!(
+                "messages came from devices that the server has not confirmed for {} days; they were dropped",
+                kept_ms / DAY_MS
+            );
+            self.daily_row(step, "held row", &text)?;
         }
         Ok(())
     }
@@ -219,14 +225,15 @@ impl Core {
                 self.fates_again_ms = Some(step.now_ms);
             }
         }
-        let before_ms = step.now_ms.saturating_sub(KEPT_MS);
+        let kept_ms = kept_ms(step)?;
+        let before_ms = step.now_ms.saturating_sub(kept_ms);
         // What waits for its sender's list was not opened yet, however old it is; but no server can keep the keys from being wiped.
         let put_off = step.tx.number(PUT_OFF)?;
         if step.tx.all_held()? > 0 && put_off < MAX_PUT_OFF {
             step.tx.set_number(PUT_OFF, put_off + 1)?;
         } else {
             step.tx.set_number(PUT_OFF, 0)?;
-            self.wipe_keys(step, before_ms)?;
+            self.wipe_keys(step, kept_ms)?;
         }
         step.tx.forget_sent_bodies(before_ms)?;
         step.tx.forget_unblocked(before_ms)?;
@@ -234,12 +241,14 @@ impl Core {
     }
 
     /// Wipes private keys that nothing can be sealed to any more that still arrives.
-    fn wipe_keys(&mut self, step: &mut Step<'_, '_>, before_ms: u64) -> Result<(), CoreError> {
+    fn wipe_keys(&mut self, step: &mut Step<'_, '_>, kept_ms: u64) -> Result<(), CoreError> {
+        let before_ms = step.now_ms.saturating_sub(kept_ms);
         // Signed keys go only when the server has handed out others for as long as what was sealed to them may wait there.
-        step.tx.wipe_prekeys(before_ms, step.now_ms.saturating_sub(PREKEY_LIFETIME_MS + KEPT_MS))?;
+        step.tx.wipe_prekeys(before_ms, before_ms.saturating_sub(PREKEY_LIFETIME_MS))?;
+        let retention_ms = retention_ms(step)?;
         for (account, device) in step.tx.session_devices()? {
             let sessions = self.sessions.with(step.tx, account, device)?;
-            let pruned = sessions.prune(step.now_ms, RETENTION_MS);
+            let pruned = sessions.prune(step.now_ms, retention_ms);
             self.sessions.replace(account, device, pruned);
             self.sessions.save(step.tx)?;
         }

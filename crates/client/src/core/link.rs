@@ -8,7 +8,9 @@ use sotto_proto::{
     },
 };
 
-use super::{Core, CoreError, Output, Step, account, chats, enrol::Login, requests::Asked};
+use super::{
+    Core, CoreError, Output, Step, account, chats, enrol::Login, requests::Asked, retention::note_retention,
+};
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event, Fate, Reply},
     store::{Cursor, ServerPin},
@@ -110,7 +112,7 @@ impl Core {
         }
         let Some(asked) = self.requests.take(raw.request) else { return Ok(()) };
         match (asked, frame) {
-            (Asked::Hello, ServerFrame::Welcome(welcome)) => self.greeted(step, &welcome),
+            (Asked::Hello, ServerFrame::Welcome(welcome)) => return self.greeted(step, &welcome),
             (Asked::Login, ServerFrame::DeviceIn(device)) => return self.logged_in(step, &device),
             (Asked::Register, ServerFrame::Done) => return self.enrolled(step),
             (Asked::Prove, ServerFrame::AccountIn(account)) => return self.proven(step, &account),
@@ -257,12 +259,14 @@ impl Core {
         Ok(())
     }
 
-    fn greeted(&mut self, step: &mut Step<'_, '_>, welcome: &Welcome) {
-        let Link::Opening { server, exporter } = &self.link else { return };
+    fn greeted(&mut self, step: &mut Step<'_, '_>, welcome: &Welcome) -> Result<(), CoreError> {
+        let Link::Opening { server, exporter } = &self.link else { return Ok(()) };
+        note_retention(step, welcome.limits.retention_ms)?;
         self.server_ms = Some((welcome.now_ms, step.now_ms));
         self.chats.told_interactive = self.options.interactive;
         self.link = Link::LoggingIn(Login::new(*server, welcome.challenge, *exporter));
         self.sign_in(step);
+        Ok(())
     }
 
     fn logged_in(&mut self, step: &mut Step<'_, '_>, device: &DeviceIn) -> Result<(), CoreError> {

@@ -25,6 +25,7 @@ mod lists;
 mod receive;
 mod requests;
 mod restore;
+mod retention;
 mod rows;
 mod sealing;
 mod sessions;

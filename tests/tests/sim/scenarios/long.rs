@@ -1,7 +1,12 @@
 //! Somebody is away for long, or something waits for long.
 
 use sotto_client::api::{Command, Event, Fate, Reply, Row, RowBody};
-use sotto_proto::{frame::ServerFrame, limits::DAY_MS};
+use sotto_proto::{
+    frame::ServerFrame,
+    limits::{DAY_MS, MAX_RETENTION_MS, RETENTION_MS},
+};
+use sotto_server::core::CoreConfig;
+use sotto_store::StoreConfig;
 
 use crate::world::World;
 
@@ -92,6 +97,75 @@ fn what_expires_while_a_connection_stands_is_seen_within_a_day() {
     let message = world.send(alice, "bob", "for nobody");
     world.pass(32 * DAY_MS);
     assert_eq!(world.fate(alice, message), Fate::Expired);
+}
+
+/// A server that keeps messages for 150 days, the longest it can be set to.
+fn patient_server(seed: u64) -> World {
+    let retention_ms = MAX_RETENTION_MS;
+    let (core, store) = (CoreConfig::default(), StoreConfig::default());
+    World::with(seed, CoreConfig { retention_ms, ..core }, StoreConfig { retention_ms, ..store })
+}
+
+#[test]
+fn what_a_server_keeps_for_longer_is_read_after_all_that_time_and_answered() {
+    let mut world = patient_server(213);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.send(bob, "alice", "two");
+    world.pass(2 * DAY_MS);
+    world.crash(bob);
+    let message = world.send(alice, "bob", "three");
+    // From now on it keeps messages for 30 days; what is there waits on.
+    world.config.retention_ms = RETENTION_MS;
+    world.crash_server();
+    world.start_server();
+    world.connect(alice);
+    world.pass(140 * DAY_MS);
+    assert_eq!((world.fate(alice, message), world.fate_reason(alice, message)), (Fate::Stored, None));
+    world.start(bob);
+    world.connect(bob);
+    world.pass(60_000);
+    let answer = world.send(bob, "alice", "four");
+    world.pass(60_000);
+    assert_eq!(world.screen(bob), ["alice: one", "bob: two", "alice: three", "bob: four"]);
+    assert_eq!(world.screen(alice), world.screen(bob));
+    assert_eq!((world.fate(alice, message), world.fate(bob, answer)), (Fate::Delivered, Fate::Delivered));
+    assert_eq!((unreadable(&world, alice), unreadable(&world, bob)), (0, 0));
+}
+
+#[test]
+fn what_a_server_keeps_for_longer_expires_when_it_does_and_its_sender_sees_it() {
+    let mut world = patient_server(214);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "before");
+    world.disconnect(bob);
+    let message = world.send(alice, "bob", "for nobody");
+    world.pass(149 * DAY_MS);
+    assert_eq!((world.fate(alice, message), world.fate_reason(alice, message)), (Fate::Stored, None));
+    world.pass(3 * DAY_MS);
+    assert_eq!(world.fate(alice, message), Fate::Expired);
+}
+
+#[test]
+fn how_long_a_server_keeps_messages_is_believed_within_bounds_and_until_it_is_over() {
+    let mut world = World::new(215);
+    let alice = world.person("alice");
+    let mut counted = |told_ms: u64, after_ms: u64| {
+        world.config.retention_ms = told_ms;
+        world.crash_server();
+        world.start_server();
+        world.pass(after_ms);
+        world.connect(alice);
+        world.pass(1_000);
+        world.devices[alice].store.transaction(|tx| tx.number("retention")).unwrap() / DAY_MS
+    };
+    assert_eq!(counted(RETENTION_MS, 0), 0, "as long as everybody counts with");
+    assert_eq!(counted(u64::MAX, 0), 150);
+    assert_eq!(counted(90 * DAY_MS, 149 * DAY_MS), 150, "what it kept before may be there still");
+    assert_eq!(counted(90 * DAY_MS, 2 * DAY_MS), 90);
+    assert_eq!(counted(100 * DAY_MS, DAY_MS), 100);
+    assert_eq!(counted(DAY_MS, 99 * DAY_MS), 100);
+    assert_eq!(counted(DAY_MS, 2 * DAY_MS), 0);
 }
 
 #[test]

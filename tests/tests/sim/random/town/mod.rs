@@ -58,6 +58,8 @@ const FIXED: &[u64] = &[
     2714,
     // A device that wrote first, before anybody knew of its keys, had later messages before earlier ones.
     4495,
+    // A connected device learned only at its next login that another one had been added to its account.
+    1946,
 ];
 
 fn run(plan: &Plan) {
