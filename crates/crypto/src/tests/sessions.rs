@@ -309,6 +309,24 @@ fn at_most_twenty_sessions_are_kept_and_a_dropped_one_is_known_as_gone() {
 }
 
 #[test]
+fn of_the_dropped_sessions_the_last_two_hundred_are_known() {
+    let mut rng = StdRng::seed_from_u64(14);
+    let (mut a, mut b) = ends(&mut rng, NOW);
+    let bundle = b.device.bundle(&mut rng, false, NOW);
+    let mut sealed = Vec::new();
+    for round in 0..MAX_SESSIONS_PER_DEVICE as u64 + 201 {
+        let next = a.sessions.start(&mut rng, &a.pair, &bundle, Purpose::Message, NOW + round).unwrap();
+        a.store(&next);
+        sealed.push(send(&mut rng, &mut a, &mut b, NOW + round));
+        b.take(&sealed.last().unwrap().envelope, NOW + round);
+    }
+    assert!(matches!(refused(&mut b, &sealed[1].envelope, NOW + 300), OpenError::GoneSession));
+    // The first one is forgotten, and its header names no one-time key: it counts as new.
+    b.take(&sealed[0].envelope, NOW + 300);
+    assert!(matches!(refused(&mut b, &sealed[2].envelope, NOW + 300), OpenError::GoneSession));
+}
+
+#[test]
 fn a_flood_of_lower_sessions_does_not_push_out_the_one_that_sends() {
     let mut rng = StdRng::seed_from_u64(12);
     let (mut a, mut b) = ends(&mut rng, NOW);
@@ -364,7 +382,16 @@ fn old_sessions_are_readable_for_as_long_as_something_may_come_in_them() {
     assert_eq!(pruned.sessions().collect::<Vec<_>>(), [newer.session]);
     assert_eq!(pruned.prune(NOW + keep_ms + 2, RETENTION_MS).sessions().count(), 0);
     b.store(&pruned);
-    assert!(matches!(refused(&mut b, &late.envelope, NOW + keep_ms + 1), OpenError::GoneSession));
+    let gone_ms = NOW + keep_ms + 1;
+    assert!(matches!(refused(&mut b, &late.envelope, gone_ms), OpenError::GoneSession));
+    // That it is gone is known for as long again.
+    b.store(&b.sessions.prune(gone_ms + keep_ms, RETENTION_MS));
+    assert!(matches!(refused(&mut b, &late.envelope, gone_ms + keep_ms), OpenError::GoneSession));
+    b.store(&b.sessions.prune(gone_ms + keep_ms + 1, RETENTION_MS));
+    assert!(matches!(
+        refused(&mut b, &late.envelope, gone_ms + keep_ms + 1),
+        OpenError::MissingPrekey { .. }
+    ));
 }
 
 #[test]
