@@ -7,10 +7,14 @@ use thiserror::Error;
 pub const APPLICATION_ID: i32 = 0x534f_5454;
 
 /// The steps; step n leads from version n to version n + 1. Released steps are never edited.
-const STEPS: &[&str] = &[include_str!("../client/0001.sql"), include_str!("../client/0002.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../client/0001.sql"),
+    include_str!("../client/0002.sql"),
+    include_str!("../client/0003.sql"),
+];
 
 /// The version this program reads and writes.
-pub const CLIENT_VERSION: u32 = 2;
+pub const CLIENT_VERSION: u32 = 3;
 
 /// Why a store cannot be used.
 #[derive(Debug, Error)]

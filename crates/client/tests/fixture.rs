@@ -47,6 +47,9 @@ fn read_back(store: &mut LocalStore, version: u32) {
             assert_eq!(tx.arrived_after(0, true, 10)?.len(), 2);
             assert_eq!(tx.fate_by_tag(&FateTag([3; 16]))?.expect("fate").state, Fate::Stored);
             assert_eq!(tx.sent_body(&[5; 32])?.expect("sent body").message, fixture::message(3));
+            let receipts =
+                if version >= 3 { vec![fixture::message(1), fixture::message(2)] } else { Vec::new() };
+            assert_eq!(tx.sent_receipts(&[6; 32])?, receipts);
             let entry = tx.entry_of(&fixture::message(4))?.expect("entry");
             assert_eq!(entry.body, b"waiting");
             assert_eq!(tx.copies(entry.entry)?[0].envelope, b"sealed");

@@ -1,4 +1,4 @@
-//! Stores as version 1 wrote them, made of today's: what version 2 added is taken out again.
+//! Stores as version 1 wrote them, made of today's: what later versions added is taken out again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use rusqlite::Connection;
 use serde::Serialize;
 use sotto_crypto::VaultKey;
+use sotto_migrations::client::CLIENT_VERSION;
 use sotto_migrations::server::{DIRECTORY, LAYOUT_KEY, Layout, META_TREE, PREKEY, QUEUE, read};
 use sotto_proto::wire::Reader;
 use sotto_proto::{AccountId, AccountKey, DeviceId, Username, codec};
@@ -30,8 +31,8 @@ struct AccountRecordV1 {
     created_ms: u64,
 }
 
-/// What version 2 of the client's store added.
-const NEW_TABLES: [&str; 3] = ["credential", "block", "device_name"];
+/// What the versions of the client's store after the first one added.
+const NEW_TABLES: [&str; 4] = ["credential", "block", "device_name", "sent_receipt"];
 
 /// Rows by role and key.
 pub(crate) type Rows = BTreeMap<(String, Vec<u8>), Vec<u8>>;
@@ -160,7 +161,7 @@ fn schema(connection: &Connection) -> anyhow::Result<BTreeMap<String, String>> {
 /// Makes the store of a client that does not run one of version 1.
 pub(crate) fn make_client_old(client: &FaultFs, password: &str) -> anyhow::Result<()> {
     let connection = open_profile(client, password)?;
-    ensure!(version(&connection)? == 2, "today's version");
+    ensure!(version(&connection)? == CLIENT_VERSION, "today's version");
     for table in NEW_TABLES {
         connection.execute_batch(&format!("DROP TABLE {table}"))?;
     }

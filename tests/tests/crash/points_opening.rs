@@ -180,7 +180,8 @@ fn a_client_killed_at_any_point_of_a_migration_has_everything() {
         tally.round(tally.lossy() > before);
 
         let (found, there) = client_rows(&copies[2], &password)?;
-        ensure!(found == version || found == CLIENT_VERSION, "version {found}");
+        // Each step is a transaction of its own.
+        ensure!((version..=CLIENT_VERSION).contains(&found), "version {found}");
         ensure!(there == rows, "rows are missing: {there:?} instead of {rows:?}");
         let process = Server::start_with(stage.options(&copies[0])?)?;
         let machines = stage.world(copies, process)?;

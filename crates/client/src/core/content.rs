@@ -318,6 +318,9 @@ impl Core {
             let condemned = sessions.condemn(sent.session, request_in);
             self.sessions.replace(contact.account, device, condemned);
             if sent.message == NO_MESSAGE {
+                for message in step.tx.sent_receipts(&failed.0)? {
+                    step.tx.add_receipt(&contact.account, &device, &message)?;
+                }
                 no_message.push(*failed);
                 continue;
             }

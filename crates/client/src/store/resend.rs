@@ -93,6 +93,26 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Remembers which receipts an envelope held, of which [`Self::add_sent_body`] was told.
+    pub fn add_sent_receipts(&self, reference: &[u8; 32], messages: &[MessageId]) -> Result<(), StoreError> {
+        for message in messages {
+            self.run(
+                "INSERT OR IGNORE INTO sent_receipt (reference, message) VALUES (?1, ?2)",
+                params![reference, message.0],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Which receipts an envelope held, for as long as [`Self::sent_body`] is known.
+    pub fn sent_receipts(&self, reference: &[u8; 32]) -> Result<Vec<MessageId>, StoreError> {
+        self.all(
+            "SELECT message FROM sent_receipt WHERE reference = ?1 ORDER BY message",
+            params![reference],
+            |row| array(row, 0).map(MessageId),
+        )
+    }
+
     /// Which message an envelope held.
     pub fn sent_body(&self, reference: &[u8; 32]) -> Result<Option<SentBody>, StoreError> {
         self.one(

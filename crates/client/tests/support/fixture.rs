@@ -4,8 +4,8 @@
 use sotto_client::{
     api::Fate,
     store::{
-        BlockRecord, ClaimedIdentity, Copy, CopyFate, Cursor, Identity, LocalStore, NewEntry, NewMessage,
-        PasswordChange, PrekeySlot, SentBody, ServerPin, StoreError, Tx, WantedBody, WrapId,
+        BlockRecord, ClaimedIdentity, Copy, CopyFate, Cursor, Identity, LocalStore, NO_MESSAGE, NewEntry,
+        NewMessage, PasswordChange, PrekeySlot, SentBody, ServerPin, StoreError, Tx, WantedBody, WrapId,
     },
 };
 use sotto_crypto::{AccountSecret, DeviceSecret, PeerSessions};
@@ -178,7 +178,9 @@ fn history(tx: &Tx<'_>) -> Result<(), StoreError> {
         conversation: contact(),
         message: message(3),
     };
-    tx.add_sent_body(&[5; 32], &sent, NOW_MS)
+    tx.add_sent_body(&[5; 32], &sent, NOW_MS)?;
+    tx.add_sent_body(&[6; 32], &SentBody { message: NO_MESSAGE, ..sent }, NOW_MS)?;
+    tx.add_sent_receipts(&[6; 32], &[message(1), message(2)])
 }
 
 fn outbox(tx: &Tx<'_>) -> Result<(), StoreError> {

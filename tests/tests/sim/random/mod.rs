@@ -3,6 +3,7 @@
 
 mod company;
 mod hostile;
+mod setback;
 mod town;
 
 use std::collections::BTreeMap;
