@@ -1,7 +1,10 @@
 //! Bounds of skipped message keys.
 
 use rand::{SeedableRng, rngs::StdRng};
-use sotto_proto::limits::{DAY_MS, MAX_SKIPPED_KEYS, RETENTION_MS, session_kept_ms};
+use sotto_proto::{
+    limits::{DAY_MS, MAX_ENVELOPE, MAX_SKIPPED_KEYS, RETENTION_MS, session_kept_ms},
+    wire::{Reader, WireError, Writer},
+};
 
 use super::conversation::{End, ends};
 use crate::{OpenError, Purpose, RatchetError, curve::CurveSecret, ratchet::Ratchet, secret::Secret};
@@ -44,6 +47,18 @@ fn ten_thousand_may_be_missing_and_one_more_is_an_error() {
     }
     assert_eq!(b.skipped_len(), MAX_SKIPPED_KEYS - 4);
     open(&mut b, &messages[MAX_SKIPPED_KEYS + 1]).unwrap();
+}
+
+#[test]
+fn a_ciphertext_is_as_long_as_an_envelope_at_the_most() {
+    let mut rng = StdRng::seed_from_u64(5);
+    let (mut a, mut b) = two(&mut rng);
+    let message = seal(&mut rng, &mut a);
+    let header = Reader::new(&message).bytes(usize::MAX).unwrap();
+    let of_length = |length| Writer::new().bytes(header).raw(&vec![0; length]).finish();
+    assert_eq!(open(&mut b, &of_length(MAX_ENVELOPE)), Err(RatchetError::Forged));
+    assert_eq!(open(&mut b, &of_length(MAX_ENVELOPE + 1)), Err(WireError::TooLong.into()));
+    open(&mut b, &message).unwrap();
 }
 
 #[test]
