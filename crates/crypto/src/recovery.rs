@@ -46,24 +46,18 @@ impl RecoveryPhrase {
 
     /// The account that a phrase spells. Case and white space (also line breaks) do not matter.
     pub fn parse(text: &str) -> Result<AccountSecret, PhraseError> {
-        let mut normal = Zeroizing::new(String::with_capacity(text.len().saturating_add(1)));
-        let mut count = 0usize;
-        for word in text.split_whitespace() {
-            if count > 0 {
-                normal.push(' ');
-            }
-            normal.extend(word.chars().map(|c| c.to_ascii_lowercase()));
-            count = count.saturating_add(1);
-        }
+        let count = text.split_whitespace().count();
         if count != WORDS {
             return Err(PhraseError::Count(count));
         }
+        // It has its length at once: a buffer that grew would leave a copy behind.
+        let mut normal = Zeroizing::new(String::with_capacity(text.len()));
+        normal.extend(text.chars().map(|c| c.to_ascii_lowercase()));
         let mnemonic =
             Mnemonic::parse_in_normalized(Language::English, &normal).map_err(|error| match error {
                 bip39::Error::UnknownWord(index) => {
                     PhraseError::UnknownWord { position: index.saturating_add(1) }
                 }
-                bip39::Error::BadWordCount(count) => PhraseError::Count(count),
                 _ => PhraseError::Checksum,
             })?;
         let (entropy, _) = mnemonic.to_entropy_array();

@@ -10,7 +10,6 @@ use crate::{kdf::hkdf, secret::Secret};
 
 const GROUPS: usize = 12;
 const DIGITS: usize = 5 * GROUPS;
-const MODULUS: u64 = 100_000;
 
 /// A text that is no safety number: not 60 digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -34,8 +33,7 @@ impl SafetyNumber {
         let output: Secret<DIGITS> = hkdf(&[0; 32], &[first, second], b"sotto v1 safety number");
         let mut digits = [b'0'; DIGITS];
         for (group, bytes) in digits.chunks_mut(5).zip(output.expose().chunks(5)) {
-            let value = bytes.iter().fold(0u64, |value, byte| (value << 8) | u64::from(*byte)) % MODULUS;
-            let mut rest = value;
+            let mut rest = bytes.iter().fold(0u64, |value, byte| (value << 8) | u64::from(*byte));
             for digit in group.iter_mut().rev() {
                 *digit = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or_default());
                 rest /= 10;

@@ -7,7 +7,10 @@ use sotto_proto::{
 };
 
 use super::conversation::{End, ends};
-use crate::{OpenError, Purpose, RatchetError, curve::CurveSecret, ratchet::Ratchet, secret::Secret};
+use crate::{
+    OpenError, Purpose, RatchetError, curve::CurveSecret, ratchet::Ratchet, secret::Secret,
+    secret_writer::SecretWriter,
+};
 
 const AD: [u8; 64] = [5; 64];
 
@@ -47,6 +50,17 @@ fn ten_thousand_may_be_missing_and_one_more_is_an_error() {
     }
     assert_eq!(b.skipped_len(), MAX_SKIPPED_KEYS - 4);
     open(&mut b, &messages[MAX_SKIPPED_KEYS + 1]).unwrap();
+}
+
+#[test]
+fn one_that_waits_for_its_first_message_reads_back() {
+    let mut rng = StdRng::seed_from_u64(6);
+    let (mut a, b) = two(&mut rng);
+    let mut out = SecretWriter::new();
+    b.write(&mut out);
+    let mut b = Ratchet::read(&mut Reader::new(&out.finish())).unwrap();
+    let message = seal(&mut rng, &mut a);
+    open(&mut b, &message).unwrap();
 }
 
 #[test]
