@@ -65,8 +65,7 @@ pub enum UnsealError {
 }
 
 impl UnsealError {
-    /// Whether the failure can be anybody's doing: such an envelope is counted and acked, makes no row and no re-send
-    /// request, and is attributed to nobody.
+    /// Whether the failure can be anybody's doing: no row may stand under the name in the certificate.
     pub fn is_nobodys(&self) -> bool {
         matches!(self, Self::Sender | Self::Certificate(_) | Self::Body)
     }

@@ -50,3 +50,19 @@ impl SecretWriter {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_grows_only_by_itself_and_only_when_it_is_full() {
+        let mut writer = SecretWriter::new();
+        writer.raw(&[1; START]);
+        assert_eq!(writer.bytes.capacity(), START);
+        writer.u8(2);
+        // A Vec that grew by itself would have doubled.
+        assert_eq!(writer.bytes.capacity(), 2 * (START + 1));
+        assert_eq!(*writer.finish(), [&[1; START][..], &[2]].concat());
+    }
+}

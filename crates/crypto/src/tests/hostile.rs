@@ -94,6 +94,8 @@ fn no_byte_of_an_envelope_can_be_changed() {
         let failed = b.body(&envelope).err().unwrap();
         assert!(failed.is_nobodys(), "byte {at}: {failed}");
     }
+    // Behind both seals only the sender can have made it.
+    assert!(!UnsealError::Malformed(sotto_proto::wire::WireError::TooLong).is_nobodys());
 }
 
 /// Opens nothing but what was sealed to this device by the device in the certificate.
