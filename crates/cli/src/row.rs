@@ -1,5 +1,7 @@
 //! A row of the history, for a person or as JSON.
 
+use std::borrow::Cow;
+
 use sotto_client::api::{Fate, Row, RowBody, Trust};
 
 use crate::failure::Failure;
@@ -15,10 +17,24 @@ pub(crate) fn print(row: &Row, out: &mut Output) -> Result<Printed, Failure> {
 fn show(row: &Row, lines: &mut Lines) {
     let head = format!("{}  {}: ", local_minute(row.received_ms), who(row));
     let fate = row.fate.map(|fate| format!("[{}]", fate_words(fate))).unwrap_or_default();
+    lines.message(&head, &said(row), &fate);
+}
+
+/// What a row that is nobody's message tells: that something is missing, or was done to the account.
+pub(crate) fn notice(row: &Row) -> Option<&str> {
     match &row.body {
-        RowBody::Text(text) => lines.message(&head, text, &fate),
-        RowBody::Undecryptable(reason) => lines.message(&head, &format!("[cannot be read: {reason}]"), &fate),
-        RowBody::Newer(_) => lines.message(&head, "[needs a newer Sotto]", &fate),
+        RowBody::Undecryptable(text) if row.from.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+/// What stands in a row, or why nothing does.
+pub(crate) fn said(row: &Row) -> Cow<'_, str> {
+    match &row.body {
+        RowBody::Text(text) => text.into(),
+        RowBody::Undecryptable(text) if row.from.is_empty() => text.into(),
+        RowBody::Undecryptable(reason) => format!("[cannot be read: {reason}]").into(),
+        RowBody::Newer(_) => "[needs a newer Sotto]".into(),
     }
 }
 
@@ -30,6 +46,10 @@ pub(crate) fn who(row: &Row) -> String {
         } else {
             format!("me to {}", row.conversation)
         };
+    }
+    if notice(row).is_some() {
+        // No user can be called so.
+        return "(notice)".to_owned();
     }
     match row.trust {
         Trust::Unconfirmed => format!("{} (not confirmed)", row.from),
@@ -78,6 +98,9 @@ mod tests {
         row.trust = Trust::Unconfirmed;
         row.body = RowBody::Undecryptable("keys lost".into());
         assert_eq!(shown(&row), "bob (not confirmed): [cannot be read: keys lost]\n");
+        row.from = String::new();
+        row.body = RowBody::Undecryptable("a device was added".into());
+        assert_eq!(shown(&row), "(notice): a device was added\n");
         row.outgoing = true;
         row.from = "alice".into();
         row.fate = Some(Fate::Stored);

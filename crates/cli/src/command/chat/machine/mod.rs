@@ -24,6 +24,8 @@ pub(super) use self::slash::COMMANDS;
 
 /// Contexts remembered to say for what an old line was meant: more than change while somebody types one line.
 const PAST: usize = 16;
+/// Warnings that are remembered until their rows have come; of more, the row says it again.
+const MAX_WARNED: usize = 16;
 
 /// What happened.
 #[derive(Debug)]
@@ -230,6 +232,8 @@ pub(super) struct Machine {
     early: Vec<MessageFate>,
     early_ends: Vec<(ChatId, InviteEnd)>,
     unread: BTreeMap<String, u32>,
+    /// Warnings whose rows may still come.
+    warned: Vec<String>,
     said: Lines,
     out: Vec<Output>,
 }
@@ -255,6 +259,7 @@ impl Machine {
             early: Vec::new(),
             early_ends: Vec::new(),
             unread: BTreeMap::new(),
+            warned: Vec::new(),
             said: Lines::new(colour),
             out: Vec::new(),
         }
@@ -384,7 +389,11 @@ impl Machine {
         }
         if let Some(words) = alarm::words(event) {
             self.said.toned(Tone::Bad, &format!("warning: {words}"));
-            if !matches!(event, Event::Warning(_)) {
+            if let Event::Warning(text) = event {
+                if self.warned.len() < MAX_WARNED {
+                    self.warned.push(text.clone());
+                }
+            } else {
                 self.ring("your account needs your attention");
             }
         }

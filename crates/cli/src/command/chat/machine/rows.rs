@@ -1,10 +1,10 @@
 //! What arrives, printed once and in order: read from the store behind a cursor that `sotto recv` shares, and that moves
 //! when a line is on the screen.
 
-use sotto_client::api::{Command, Row, RowBody};
+use sotto_client::api::{Command, Row};
 
 use super::{Ask, Fetching, Machine, Mode, UsersFor};
-use crate::row::who;
+use crate::row::{notice, said, who};
 use crate::time::{local_clock, local_minute};
 
 /// Rows asked for at a time.
@@ -39,7 +39,10 @@ impl Machine {
         }
         if (full && !stuck) || again {
             self.fetch();
-        } else if self.mode == Mode::Starting {
+            return;
+        }
+        self.warned.clear();
+        if self.mode == Mode::Starting {
             self.ask(Ask::Users(UsersFor::Names), Command::Users);
             self.unread.clear();
             self.menu();
@@ -49,6 +52,9 @@ impl Machine {
     }
 
     fn show(&mut self, row: &Row) {
+        if let Some(text) = notice(row) {
+            return self.show_notice(text, row);
+        }
         let partner = match &self.mode {
             Mode::Live(live) if !row.outgoing => live.with == row.from,
             _ => false,
@@ -60,7 +66,7 @@ impl Machine {
         } else {
             format!("[{}] {} ", who(row), time(row))
         };
-        self.said_row(&head, row);
+        self.said.message(&head, &said(row), "");
         if !partner && !row.outgoing && self.mode != Mode::Starting {
             let unread = self.unread.entry(row.from.clone()).or_default();
             *unread = unread.saturating_add(1);
@@ -68,14 +74,17 @@ impl Machine {
         }
     }
 
-    fn said_row(&mut self, head: &str, row: &Row) {
-        match &row.body {
-            RowBody::Text(text) => self.said.message(head, text, ""),
-            RowBody::Undecryptable(reason) => {
-                self.said.message(head, &format!("[cannot be read: {reason}]"), "");
-            }
-            RowBody::Newer(_) => self.said.message(head, "[needs a newer Sotto]", ""),
+    /// What is nobody's message, unless it was said as a warning when it came.
+    fn show_notice(&mut self, text: &str, row: &Row) {
+        if self.warned.iter().any(|warned| warned == text) {
+            return;
         }
+        let head = if self.mode == Mode::Starting {
+            format!("{}  {}: ", local_minute(row.sent_ms), who(row))
+        } else {
+            format!("{} {} ", who(row), time(row))
+        };
+        self.said.message(&head, text, "");
     }
 
     /// The last lines of a conversation, with their times; not those that arrive as the chat begins.
@@ -87,7 +96,8 @@ impl Machine {
         self.said.line("What you wrote last:");
         for row in earlier {
             let name = if row.outgoing { self.me.clone() } else { who(row) };
-            self.said_row(&format!("  {}  {name}: ", local_minute(row.sent_ms)), row);
+            let head = format!("  {}  {name}: ", local_minute(row.sent_ms));
+            self.said.message(&head, &said(row), "");
         }
     }
 }

@@ -24,6 +24,32 @@ fn others_are_never_taken_for_the_partner() {
 }
 
 #[test]
+fn what_is_nobodys_message_is_a_notice_and_said_once() {
+    let mut talk = Talk::in_chat();
+    let notice = |print, text: &str| {
+        let mut row = row(print, "", "");
+        row.trust = Trust::Unconfirmed;
+        row.body = RowBody::Undecryptable(text.into());
+        row
+    };
+    let clock = crate::time::local_clock(0);
+    talk.receives(notice(1, "a message was damaged"));
+    talk.shows(&format!("(notice) {clock} a message was damaged"));
+    talk.hears(Event::Warning("a device was added".into()));
+    talk.shows("warning: a device was added");
+    talk.receives(notice(2, "a device was added"));
+    talk.shows("");
+    // Another one of the same words is another event.
+    talk.receives(notice(3, "a device was added"));
+    talk.shows(&format!("(notice) {clock} a device was added"));
+    assert_eq!(talk.printed, [1, 2, 3]);
+    assert!(talk.rings.is_empty(), "{:?}", talk.rings);
+    talk.types("Quit");
+    talk.answers(Ok(Reply::Done));
+    talk.shows_then_menu("> Quit\nChat session ended");
+}
+
+#[test]
 fn what_is_not_plain_success_is_said_in_place() {
     let mut talk = Talk::in_chat();
     let fate = |fate, reason: Option<&str>| {
