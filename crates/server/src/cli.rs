@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::LogFormat;
 
@@ -13,10 +13,21 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     /// Port to listen on, on all addresses [default: 7777]
-    #[arg(value_name = "PORT")]
+    #[arg(value_name = "PORT", value_parser = port)]
     pub(crate) port: Option<u16>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// A port; who gave options before a command is told where they go.
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| {
+        if Cli::command().find_subcommand(text).is_some() {
+            format!("{text} is a command, whose options come behind it: sottod {text} --data-dir DIR")
+        } else {
+            "a port is a number from 0 to 65535".to_owned()
+        }
+    })
 }
 
 /// Where the configuration comes from; every command takes these.
@@ -297,4 +308,24 @@ pub(crate) enum UtilCommand {
     },
     /// Print a systemd unit
     Systemd,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, String> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_before_a_command_are_shown_their_place() {
+        assert_eq!(parsed("sottod 7778").unwrap().port, Some(7778));
+        assert!(parsed("sottod status --data-dir x").is_ok());
+        let error = parsed("sottod --data-dir x status").unwrap_err();
+        assert!(error.contains("sottod status --data-dir DIR"), "{error}");
+        let error = parsed("sottod 99999").unwrap_err();
+        assert!(error.contains("from 0 to 65535"), "{error}");
+    }
 }
