@@ -11,7 +11,9 @@ use sotto_proto::{
 use crate::{kdf::sha256, kem::KemCiphertext};
 
 /// Bytes of the longest header.
-pub(crate) const MAX_HEADER: usize = 32 + 4 + 4 + 1 + KEM_KEY_LENGTH + 1 + 32 + KEM_CIPHERTEXT_LENGTH;
+pub(crate) const MAX_HEADER: usize = 32 + 4 + 4 + MAX_KEM_PART;
+/// Bytes of its KEM part: an offer, and the answer to one.
+pub(crate) const MAX_KEM_PART: usize = 1 + KEM_KEY_LENGTH + 1 + 32 + KEM_CIPHERTEXT_LENGTH;
 
 /// The answer to the peer's offer.
 pub(crate) struct KemAnswer {

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use sotto_proto::{
-    keys::{KEM_CIPHERTEXT_LENGTH, KEM_KEY_LENGTH},
-    wire::{Reader, WireError},
-};
+use sotto_proto::wire::{Reader, WireError};
 
 use crate::{
-    chain_key::ChainKey, curve::CurveSecret, header::RatchetHeader, kem::KemSecret, message_key::MessageKey,
-    secret::Secret, secret_writer::SecretWriter,
+    chain_key::ChainKey,
+    curve::CurveSecret,
+    header::{MAX_KEM_PART, RatchetHeader},
+    kem::KemSecret,
+    message_key::MessageKey,
+    secret::Secret,
+    secret_writer::SecretWriter,
 };
 
 /// A KEM key that this chain offers; its private half lives as long as the chain.
@@ -76,7 +78,7 @@ impl SendingChain {
         );
         let key = ChainKey::from_slice(reader.raw(32)?)?;
         let next = reader.u32()?;
-        let kem_part = reader.bytes(2 + KEM_KEY_LENGTH + 32 + KEM_CIPHERTEXT_LENGTH)?.into();
+        let kem_part = reader.bytes(MAX_KEM_PART)?.into();
         let offer = match reader.u8()? {
             0 => None,
             1 => Some(Offer { secret: KemSecret::from_slice(reader.raw(64)?)?, hash: reader.array()? }),
