@@ -181,6 +181,12 @@ pub(crate) struct Message {
     /// Of one's own messages, in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fate: Option<&'static str>,
+    /// Why it was refused, held or given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// The recipient's devices that do not get it, though others do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreached: Vec<String>,
 }
 
 /// What a message says.
@@ -215,6 +221,9 @@ pub(crate) struct FateRecord {
     /// Of stored ones: whether a device of the recipient was connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connected: Option<bool>,
+    /// The recipient's devices that do not get it, though others do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreached: Vec<String>,
 }
 
 impl Record {
@@ -251,6 +260,8 @@ impl From<&Row> for Record {
             received_at: rfc3339(row.received_ms),
             body,
             fate: row.fate.map(Fate::as_str),
+            reason: row.reason.clone(),
+            unreached: row.unreached.clone(),
         })
     }
 }
@@ -262,6 +273,7 @@ impl From<&MessageFate> for Record {
             state: fate.fate.as_str(),
             reason: fate.reason.clone(),
             connected: (fate.fate == Fate::Stored).then_some(fate.connected),
+            unreached: fate.unreached(),
         })
     }
 }
@@ -391,6 +403,8 @@ mod tests {
             received_ms: 1_795_248_000_250,
             body,
             fate: None,
+            reason: None,
+            unreached: Vec::new(),
         }
     }
 

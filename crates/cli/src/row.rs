@@ -16,7 +16,7 @@ pub(crate) fn print(row: &Row, out: &mut Output) -> Result<Printed, Failure> {
 
 fn show(row: &Row, lines: &mut Lines) {
     let head = format!("{}  {}: ", local_minute(row.received_ms), who(row));
-    let fate = row.fate.map(|fate| format!("[{}]", fate_words(fate))).unwrap_or_default();
+    let fate = row.fate.map(|fate| format!("[{}]", became(row, fate))).unwrap_or_default();
     lines.message(&head, &said(row), &fate);
 }
 
@@ -58,6 +58,17 @@ pub(crate) fn who(row: &Row) -> String {
     }
 }
 
+/// What became of a message, why, and who does not get it.
+fn became(row: &Row, fate: Fate) -> String {
+    let why = row.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let but = match row.unreached.len() {
+        0 => String::new(),
+        1 => "; one device does not get it".to_owned(),
+        count => format!("; {count} devices do not get it"),
+    };
+    format!("{}{why}{but}", fate_words(fate))
+}
+
 /// What became of a message, for a person.
 pub(crate) fn fate_words(fate: Fate) -> &'static str {
     match fate {
@@ -93,6 +104,8 @@ mod tests {
             received_ms: 0,
             body: RowBody::Text("hi\nthere\u{1b}[2J".into()),
             fate: None,
+            reason: None,
+            unreached: Vec::new(),
         };
         assert_eq!(shown(&row), "bob: hi\n    there\u{fffd}[2J\n");
         row.trust = Trust::Unconfirmed;
@@ -106,5 +119,12 @@ mod tests {
         row.fate = Some(Fate::Stored);
         row.body = RowBody::Text("hi".into());
         assert_eq!(shown(&row), "me to bob: hi  [on the server]\n");
+        row.fate = Some(Fate::Delivered);
+        row.unreached = vec!["abc".into()];
+        assert_eq!(shown(&row), "me to bob: hi  [delivered; one device does not get it]\n");
+        row.unreached.push("def".into());
+        row.reason = Some("late\u{1b}".into());
+        let both = "me to bob: hi  [delivered: late\u{fffd}; 2 devices do not get it]\n";
+        assert_eq!(shown(&row), both);
     }
 }

@@ -41,6 +41,9 @@ const BLOCKED: Field = ("blocked", Type::Flag, true, "whether what they send is 
 const DEVICE_ID: Field = ("id", Type::Text, true, "the device's id: 26 lower-case base32 characters");
 const WHAT: Field = ("what", Type::Text, true, "what was looked at");
 
+const UNREACHED: Field =
+    ("unreached", Type::Texts, false, "the recipient's devices that do not get it, though others do");
+
 const OBJECTS: &[Object] = &[
     (
         "message",
@@ -54,6 +57,8 @@ const OBJECTS: &[Object] = &[
             RECEIVED_AT,
             ("body", Type::Body, true, "what it says"),
             ("fate", Type::Text, false, "of one's own messages: what became of it"),
+            ("reason", Type::Text, false, "of one's own messages: why it was refused, held or given up"),
+            UNREACHED,
         ],
     ),
     (
@@ -79,6 +84,7 @@ const OBJECTS: &[Object] = &[
                 false,
                 "of stored ones: whether a device of the recipient was connected",
             ),
+            UNREACHED,
         ],
     ),
     (
@@ -291,6 +297,8 @@ mod tests {
                 received_at: time(),
                 body: Body::Text { text: text() },
                 fate: Some("stored"),
+                reason: Some(text()),
+                unreached: vec![text()],
             }),
             Record::Undecryptable(Undecryptable {
                 id: text(),
@@ -305,6 +313,7 @@ mod tests {
                 state: "stored",
                 reason: Some(text()),
                 connected: Some(true),
+                unreached: vec![text()],
             }),
             Record::User { name: text(), presence: text(), with: vec![text()] },
             Record::Contact { name: text(), trust: "pinned", messages: 1, impostors: 0, blocked: false },

@@ -254,6 +254,8 @@ mod tests {
             received_ms: 1000 * u64::from(n),
             body: RowBody::Text("x".into()),
             fate: None,
+            reason: None,
+            unreached: Vec::new(),
         }
     }
 

@@ -271,6 +271,17 @@ pub struct MessageFate {
     pub devices: Vec<(String, Fate)>,
 }
 
+impl MessageFate {
+    /// The recipient's devices that do not get it, though others do.
+    pub fn unreached(&self) -> Vec<String> {
+        let misses = |fate| matches!(fate, Fate::Expired | Fate::Refused | Fate::UnknownUser);
+        if misses(self.fate) {
+            return Vec::new();
+        }
+        self.devices.iter().filter(|(_, fate)| misses(*fate)).map(|(device, _)| device.clone()).collect()
+    }
+}
+
 /// How sure it is that a name belongs to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -323,6 +334,10 @@ pub struct Row {
     pub body: RowBody,
     /// Of outgoing ones, what became of it.
     pub fate: Option<Fate>,
+    /// Of outgoing ones, why, in words.
+    pub reason: Option<String>,
+    /// Of outgoing ones, the recipient's devices (base32) that do not get it, though others do.
+    pub unreached: Vec<String>,
 }
 
 /// What a row says.

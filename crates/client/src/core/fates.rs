@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{Event, Fate, MessageFate},
-    store::Tx,
+    store::{StoredMessage, Tx},
 };
 
 /// Why a message stays `stored`.
@@ -206,19 +206,23 @@ impl Core {
         tx: &Tx<'_>,
         message: &MessageId,
     ) -> Result<Option<MessageFate>, CoreError> {
-        let Some(row) = tx.sent_message(message)? else { return Ok(None) };
-        let devices = tx
-            .fates_of(message)?
-            .into_iter()
-            .filter(|fate| fate.account == row.conversation)
-            .map(|fate| (fate.device.to_string(), fate.state))
-            .collect();
-        Ok(Some(MessageFate {
-            message: *message,
-            fate: row.fate.unwrap_or(Fate::Waiting),
-            reason: row.reason,
-            connected: row.connected,
-            devices,
-        }))
+        tx.sent_message(message)?.map(|row| fate_of(tx, &row)).transpose()
     }
+}
+
+/// What became of a message of this account's.
+pub(super) fn fate_of(tx: &Tx<'_>, row: &StoredMessage) -> Result<MessageFate, CoreError> {
+    let devices = tx
+        .fates_of(&row.message)?
+        .into_iter()
+        .filter(|fate| fate.account == row.conversation)
+        .map(|fate| (fate.device.to_string(), fate.state))
+        .collect();
+    Ok(MessageFate {
+        message: row.message,
+        fate: row.fate.unwrap_or(Fate::Waiting),
+        reason: row.reason.clone(),
+        connected: row.connected,
+        devices,
+    })
 }

@@ -5,7 +5,7 @@ use sotto_proto::{
     content::{Body, kind},
 };
 
-use super::{Core, CoreError};
+use super::{Core, CoreError, fates::fate_of};
 use crate::{
     api::{Row, RowBody, Trust},
     store::{ContactRecord, PinState, StoredMessage, Tx},
@@ -41,6 +41,10 @@ impl Core {
             self.name_of(tx, &stored.sender)?
                 .unwrap_or_else(|| (format!("id:{}", stored.sender), Trust::Unconfirmed))
         };
+        let unreached = match stored.fate {
+            None => Vec::new(),
+            Some(_) => fate_of(tx, &stored)?.unreached(),
+        };
         let body = match (stored.problem, stored.kind) {
             (Some(problem), _) => RowBody::Undecryptable(problem),
             (None, kind::TEXT) => match Body::decode(kind::TEXT, &stored.body) {
@@ -60,6 +64,8 @@ impl Core {
             received_ms: stored.received_ms,
             body,
             fate: stored.fate,
+            reason: stored.reason,
+            unreached,
         })
     }
 

@@ -15,7 +15,7 @@ use super::{events::State, request::Outcome};
 use crate::api::{ClientError, Command, Event};
 
 /// Raised when the values change in a way that an older build would misread.
-pub(super) const VERSION: u16 = 2;
+pub(super) const VERSION: u16 = 3;
 /// Bytes of a request: the longest text, with every character escaped.
 pub(super) const MAX_REQUEST: usize = 1024 * 1024;
 /// Bytes of an answer: a thousand of the longest rows as they usually are.

@@ -273,6 +273,9 @@ fn a_device_whose_keys_have_expired_is_left_out_and_both_sides_are_told() {
         (Fate::Delivered, "alice: without the tablet")
     );
     assert_eq!(world.copy_fate(alice, without, tablet), Some(Fate::Expired));
+    let tablets = vec![world.devices[tablet].id.to_string()];
+    let unreached = |row: Row| (row.message == without).then_some(row.unreached);
+    assert_eq!(world.rows(alice).into_iter().find_map(unreached), Some(tablets));
     // It is waited for once, not by every program and on every connection.
     world.crash(alice);
     world.start(alice);

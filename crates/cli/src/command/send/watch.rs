@@ -161,6 +161,7 @@ impl Watch {
                     state: fate.as_str(),
                     reason: None,
                     connected: None,
+                    unreached: Vec::new(),
                 });
                 let words = self.words(fate, false, None);
                 self.print(&record, line, true, Tone::Bad, &words, out)?;

@@ -66,6 +66,8 @@ fn row(print: u64, from: &str, text: &str) -> Row {
         received_ms: 0,
         body: RowBody::Text(text.into()),
         fate: None,
+        reason: None,
+        unreached: Vec::new(),
     }
 }
 
