@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use sotto_proto::limits::{MAILBOX_ENVELOPES, MAILBOX_FLOOR_PLACES};
+use sotto_proto::limits::{DAY_MS, MAILBOX_ENVELOPES, MAILBOX_FLOOR_PLACES};
 use sotto_server::core::CoreConfig;
 use sotto_store::StoreConfig;
+
+/// Up to this seed the server keeps messages for 30 days.
+const COMMON_RETENTION: u64 = 10_000;
 
 /// A kind of step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +131,10 @@ impl Plan {
         }
         assert!(store.mailbox_envelopes <= MAILBOX_ENVELOPES);
         assert!(store.mailbox_floor_places <= MAILBOX_FLOOR_PLACES);
+        if seed > COMMON_RETENTION {
+            let retention_ms = [30, 60, 90, 150][rng.random_range(0..4)] * DAY_MS;
+            (config.retention_ms, store.retention_ms) = (retention_ms, retention_ms);
+        }
         let all = rng.random_range(150..=500);
         let mut kinds = Vec::new();
         for (kind, weight, always) in KINDS {

@@ -10,7 +10,7 @@ use sotto_client::{
 use sotto_proto::{
     DeviceId, MessageId,
     content::kind,
-    limits::{DAY_MS, FATE_MARGIN_MS, OUTBOX_LIFETIME_MS, RETENTION_MS},
+    limits::{DAY_MS, FATE_MARGIN_MS, OUTBOX_LIFETIME_MS},
 };
 
 use super::steps::{MARKER, Town, Typed};
@@ -284,14 +284,15 @@ impl Verdict<'_> {
     /// Whether a device was once told what became of its copies while the server knew it of this one.
     fn could_be_told(&self, from: usize, to: usize, sent: &Sent) -> bool {
         let told_ms = &self.town.world.devices[from].fates_told_ms;
+        let retention_ms = self.town.world.config.retention_ms;
         self.copies(from, sent.row.message, to).iter().any(|copy| {
             let (stored_ms, since_ms) = match copy.place {
-                Place::Taken { stored_ms } => (stored_ms, stored_ms + RETENTION_MS),
+                Place::Taken { stored_ms } => (stored_ms, stored_ms + retention_ms),
                 // The sweep comes after the end of the retention time, and after a sleep of all machines later still.
                 Place::Expired { stored_ms, removed_ms } => (stored_ms, removed_ms),
                 Place::Waiting { .. } | Place::Sent => return false,
             };
-            let known = since_ms + 1..stored_ms + RETENTION_MS + FATE_MARGIN_MS;
+            let known = since_ms + 1..stored_ms + retention_ms + FATE_MARGIN_MS;
             told_ms.iter().any(|told_ms| known.contains(told_ms))
         })
     }
@@ -302,7 +303,7 @@ impl Verdict<'_> {
         let reason = sent.reason.as_deref().unwrap_or_default();
         (reason.contains("cannot be known any more") || reason.contains("longer than the server remembers"))
             && self.silent(from, LONG_MS)
-            && self.waited_ms(from, sent) >= RETENTION_MS + FATE_MARGIN_MS
+            && self.waited_ms(from, sent) >= self.town.world.config.retention_ms + FATE_MARGIN_MS
     }
 
     /// Whether a copy must have been made for a device: its keys were there when the sender's connection began on which
