@@ -15,9 +15,7 @@ use crate::{
 const VERSION: u8 = 1;
 const CHECKSUM: usize = 8;
 /// More memory than any version of Sotto writes: a damaged record must not exhaust the machine.
-const MAX_MEMORY_KIB: u32 = 1024 * 1024;
-const MAX_PASSES: u32 = 64;
-const MAX_LANES: u32 = 16;
+const MOST: Cost = Cost { memory_kib: 1024 * 1024, passes: 64, lanes: 16 };
 
 /// Why a wrapped key did not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -87,7 +85,7 @@ impl VaultKey {
         if sum != checksum(body) {
             return Err(WireError::Invalid("checksum").into());
         }
-        if cost.memory_kib > MAX_MEMORY_KIB || cost.passes > MAX_PASSES || cost.lanes > MAX_LANES {
+        if !payable(&cost) {
             return Err(WireError::Invalid("cost").into());
         }
         let wrapping = argon2id(password, &salt, cost)?;
@@ -95,6 +93,10 @@ impl VaultKey {
             .map_err(|_| VaultError::WrongPassword)?;
         Ok(Self(Secret::from_slice(&key)?))
     }
+}
+
+fn payable(cost: &Cost) -> bool {
+    cost.memory_kib <= MOST.memory_kib && cost.passes <= MOST.passes && cost.lanes <= MOST.lanes
 }
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
@@ -135,6 +137,26 @@ mod tests {
                 "length {at}"
             );
         }
+    }
+
+    #[test]
+    fn what_costs_too_much_is_refused_before_it_is_paid() {
+        assert!(payable(&MOST));
+        for over in [
+            Cost { memory_kib: MOST.memory_kib + 1, ..COST },
+            Cost { passes: MOST.passes + 1, ..COST },
+            Cost { lanes: MOST.lanes + 1, ..COST },
+        ] {
+            assert!(!payable(&over), "{over:?}");
+        }
+        let mut rng = StdRng::seed_from_u64(2);
+        let mut record = VaultKey::generate(&mut rng).wrap(&mut rng, "correct horse").unwrap();
+        record[1..5].copy_from_slice(&u32::MAX.to_be_bytes());
+        let body = record.len() - CHECKSUM;
+        let sum = checksum(&record[..body]);
+        record[body..].copy_from_slice(&sum);
+        let refused = VaultError::Damaged(WireError::Invalid("cost"));
+        assert_eq!(error(&record, "correct horse"), Some(refused));
     }
 
     proptest! {
