@@ -164,7 +164,12 @@ fn the_longest_text_fits_bare_synced_sent_again_and_both() {
     }
     let longest = MAX_CONTENT - (samples::content().encode().unwrap().len() - samples::content().body.len());
     let sized = |length| Content { body: vec![b'x'; length], ..samples::content() };
-    assert_eq!(sized(longest).encode().map(|bytes| bytes.len()), Ok(MAX_CONTENT));
+    let bytes = sized(longest).encode().unwrap();
+    assert_eq!(bytes.len(), MAX_CONTENT);
+    assert_eq!(Content::decode(&bytes), Ok(sized(longest)));
+    // 128 bytes are left for what wraps a text that is synced or sent again.
+    assert_eq!(MAX_TEXT, longest - 128);
+    assert_eq!(MAX_TEXT, 32_512);
     assert_eq!(sized(longest + 1).encode(), Err(ContentError::TooLarge));
     assert_eq!(Content::decode(&vec![1; MAX_CONTENT + 1]), Err(ContentError::TooLarge));
 }

@@ -8,7 +8,7 @@ use proptest::{
     test_runner::TestRunner,
 };
 use sotto_proto::{
-    codec::CodecError,
+    codec::{self, CodecError},
     frame::{BODY_HEADER, ClientFrame, FIRST_DATA_KIND, FrameDecoder, ServerFrame},
     limits::MAX_FRAME,
 };
@@ -152,4 +152,8 @@ fn what_no_peer_would_read_is_not_encoded() {
     let list = serde_bytes::ByteBuf::from(vec![0; 2 * MAX_FRAME]);
     let frame = ServerFrame::AccountIn(AccountIn { account: sotto_proto::AccountId([0; 16]), list });
     assert_eq!(frame.encode(1), Err(CodecError::TooLarge));
+    // The codec by itself: the length of the bytes as u64, and the bytes.
+    let value = |length| codec::encode(&serde_bytes::ByteBuf::from(vec![0; length]));
+    assert_eq!(value(MAX_FRAME - 8).map(|bytes| bytes.len()), Ok(MAX_FRAME));
+    assert_eq!(value(MAX_FRAME - 7), Err(CodecError::TooLarge));
 }
