@@ -141,5 +141,7 @@ mod tests {
         assert!(text[1..].parse::<MessageId>().is_err());
         assert!(format!("{text}a").parse::<MessageId>().is_err());
         assert!("a".repeat(1_000_000).parse::<MessageId>().is_err());
+        assert_eq!(parse_base32(&base32(&[7; 40])), Ok([7; 40]));
+        assert_eq!(parse_base32::<41>(&base32(&[7; 41])), Err(WireError::TooLong));
     }
 }

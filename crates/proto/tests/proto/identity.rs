@@ -3,7 +3,7 @@
 use sotto_proto::{
     Certificate, DeviceList, SignedCertificate, SignedDeviceList,
     certificate::CertificateError,
-    device_list::{DeviceListError, Revocation, SuccessionError},
+    device_list::{DeviceListError, MAX_AHEAD_S, Revocation, SuccessionError},
     limits::{CERTIFICATE_PADDED, MAX_DEVICE_LIST, MAX_DEVICES, MAX_REVOCATIONS},
     wire::WireError,
 };
@@ -87,7 +87,10 @@ fn a_list_with_the_wrong_signer_or_strange_certificates_is_refused() {
     ));
 
     let other_name = Account { name: "alicf".parse().unwrap(), ..account("alice", 1) };
-    for strange in [mallory.certificate(9), other_name.certificate(9)] {
+    let other_id = Account { number: 3, ..account("alice", 1) };
+    let other_key = Account { number: 1, ..account("alice", 2) };
+    let strangers = [&mallory, &other_name, &other_id, &other_key];
+    for strange in strangers.map(|stranger| stranger.certificate(9)) {
         let mut list = good.clone();
         list.devices.push(strange);
         assert_eq!(alice.sign_list(&list), Err(DeviceListError::ForeignCertificate));
@@ -123,6 +126,7 @@ fn a_list_as_long_as_allowed_is_read_and_one_item_more_is_refused() {
     let nine = alice.plain_list(7, [0; 32], &[1, 2, 3, 4, 5, 6, 7, 8, 9], &[]);
     assert_eq!(alice.sign_list(&nine), Err(WireError::TooLong.into()));
     assert_eq!(SignedDeviceList::parse(&vec![0; MAX_DEVICE_LIST + 1]), Err(WireError::TooLong.into()));
+    assert_eq!(SignedDeviceList::parse(&vec![0; MAX_DEVICE_LIST]), Err(WireError::Trailing.into()));
 }
 
 #[test]
@@ -133,7 +137,9 @@ fn what_may_follow_a_list() {
     let mut recertified = alice.plain_list(101, next, &[1], &[3]);
     recertified.devices.push(alice.certified_again(2));
     let recertified = alice.sign_list(&recertified).unwrap();
-    let other_id = Account { name: "bob".parse().unwrap(), ..account("alice", 1) };
+    let other_name = Account { name: "bob".parse().unwrap(), ..account("alice", 1) };
+    let other_id = Account { number: 3, ..account("alice", 1) };
+    let other_key = Account { number: 1, ..account("alice", 2) };
     let cases = [
         ("the same again", known.clone(), Ok(())),
         ("the next", alice.list(101, next, &[1, 2, 4], &[3]), Ok(())),
@@ -149,8 +155,9 @@ fn what_may_follow_a_list() {
             Err(SuccessionError::RevocationLost),
         ),
         ("a device with another certificate", recertified, Err(SuccessionError::Recertified)),
-        ("another key", account("alice", 2).list(101, next, &[1, 2], &[3]), Err(SuccessionError::Identity)),
-        ("another name", other_id.list(101, next, &[1, 2], &[3]), Err(SuccessionError::Identity)),
+        ("another key", other_key.list(101, next, &[1, 2], &[3]), Err(SuccessionError::Identity)),
+        ("another id", other_id.list(101, next, &[1, 2], &[3]), Err(SuccessionError::Identity)),
+        ("another name", other_name.list(101, next, &[1, 2], &[3]), Err(SuccessionError::Identity)),
     ];
     for (what, list, expected) in cases {
         assert_eq!(list.follows(&known), expected, "{what}");
@@ -162,5 +169,6 @@ fn numbers_rise_with_the_clock_and_never_fall() {
     assert_eq!(DeviceList::next_number(0, 1_800_000_000), 1_800_000_000);
     assert_eq!(DeviceList::next_number(1_800_000_000, 5), 1_800_000_001);
     assert_eq!(DeviceList::next_number(7, 7), 8);
+    assert_eq!(MAX_AHEAD_S, 86_400);
     assert_eq!(DeviceList::next_number(u64::MAX, 0), u64::MAX, "and do not wrap");
 }
