@@ -114,6 +114,7 @@ mod tests {
             assert_eq!(Username::parse(bad), Err(NameError::Character), "{bad:?}");
         }
         assert!(Username::try_from("Alice".to_owned()).is_err());
+        assert_eq!(Username::try_from("alice".to_owned()).map(String::from), Ok("alice".to_owned()));
     }
 
     #[test]

@@ -14,10 +14,10 @@ use sotto_proto::{
         Users,
     },
     limits::{
-        CERTIFICATE_PADDED, FLOOR_ENVELOPE, MAX_CHAIN, MAX_CONTENT, MAX_DEVICE_LIST, MAX_DEVICES,
+        CERTIFICATE_PADDED, DAY_MS, FLOOR_ENVELOPE, MAX_CHAIN, MAX_CONTENT, MAX_DEVICE_LIST, MAX_DEVICES,
         MAX_ENVELOPE, MAX_ENVELOPES_PER_SUBMIT, MAX_FATES_PER_QUERY, MAX_FRAME, MAX_FRAME_BEFORE_LOGIN,
-        MAX_LISTS, MAX_NAME_LENGTH, MAX_ONE_TIME_KEM_PREKEYS, MAX_ONE_TIME_PREKEYS, MAX_REVOCATIONS,
-        MAX_USERS_PER_PAGE, PADDING_FLOOR,
+        MAX_LISTS, MAX_NAME_LENGTH, MAX_ONE_TIME_KEM_PREKEYS, MAX_ONE_TIME_PREKEYS, MAX_RETENTION_MS,
+        MAX_REVOCATIONS, MAX_USERS_PER_PAGE, PADDING_FLOOR, RETENTION_MS, session_kept_ms,
     },
     prekey::{OneTimePrekey, PrekeyBundle, PrekeyId, PrekeyUpload, SignedPrekeyKind, Validity},
 };
@@ -203,4 +203,11 @@ fn the_largest_envelope_can_be_delivered() {
 #[test]
 fn no_name_is_longer_than_the_limit_in_bytes() {
     assert_eq!(Username::parse(&longest_name()).map(|name| name.as_str().len()), Ok(MAX_NAME_LENGTH));
+}
+
+#[test]
+fn sessions_are_kept_for_as_long_as_something_may_come_in_them() {
+    // Retention and outbox twice, a week in which it is answered, a week for clocks.
+    assert_eq!(session_kept_ms(RETENTION_MS), 102 * DAY_MS);
+    assert_eq!(session_kept_ms(MAX_RETENTION_MS), 342 * DAY_MS);
 }
