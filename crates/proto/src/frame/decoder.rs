@@ -39,10 +39,8 @@ impl FrameDecoder {
 
     /// Takes bytes from the peer.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.taken > 0 {
-            self.buffer.drain(..self.taken);
-            self.taken = 0;
-        }
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -141,5 +139,27 @@ mod tests {
         let mut decoder = FrameDecoder::new(100);
         decoder.push(&5u32.to_be_bytes());
         assert_eq!(decoder.next_frame(), Err(FrameError::TooShort(5)));
+    }
+
+    #[test]
+    fn a_limit_that_grows_counts_for_the_next_frame() -> Result<(), FrameError> {
+        let long = frame(1, 2, &[0; 100]);
+        let mut decoder = FrameDecoder::new(BODY_HEADER + 99);
+        decoder.push(&long);
+        let limit = BODY_HEADER + 99;
+        assert_eq!(decoder.next_frame(), Err(FrameError::TooLong { length: limit + 1, limit }));
+        decoder.set_limit(limit + 1);
+        assert!(decoder.next_frame()?.is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_taken_out_is_not_buffered_any_more() -> Result<(), FrameError> {
+        let (first, second) = (frame(1, 2, b"first"), frame(1, 3, b"2nd"));
+        let mut decoder = FrameDecoder::new(4096);
+        decoder.push(&[first, second.clone()].concat());
+        assert!(decoder.next_frame()?.is_some());
+        assert_eq!(decoder.buffered(), second.len());
+        Ok(())
     }
 }
