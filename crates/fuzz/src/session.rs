@@ -169,16 +169,26 @@ impl World {
         });
     }
 
-    /// Delivers one of the envelopes on the way; `keep` leaves it there, to come again.
-    fn deliver(&mut self, to: usize, at: usize, keep: bool) {
+    /// Delivers one of the envelopes on the way; `keep` leaves it there, to come again. Answers in which session it came, if that
+    /// one was dropped.
+    fn deliver(&mut self, to: usize, at: usize, keep: bool) -> Option<SessionId> {
         let side = &mut self.sides[to];
         if side.inbox.is_empty() {
-            return;
+            return None;
         }
         let at = at % side.inbox.len();
-        side.receive(at, self.now_ms);
+        let gone = side.receive(at, self.now_ms);
         if !keep {
             side.inbox.remove(at);
+        }
+        gone
+    }
+
+    /// The same, and its sender is asked for what came in a dropped session: it sends in that one no more.
+    fn deliver_and_ask(&mut self, to: usize) {
+        if let Some(gone) = self.deliver(to, 0, false) {
+            let from = &mut self.sides[1 - to];
+            from.store(from.sessions.condemn(gone, SessionId([0; 16])));
         }
     }
 
@@ -227,14 +237,13 @@ impl World {
     fn end(&mut self) {
         for to in [0, 1] {
             while !self.sides[to].inbox.is_empty() {
-                self.deliver(to, 0, false);
+                self.deliver_and_ask(to);
             }
         }
         for round in 0..3_u8 {
             for from in [0, 1] {
                 self.send(from, vec![round]);
-                // A first message in a session that this side has dropped: the peer would be asked to start anew.
-                self.deliver(1 - from, 0, false);
+                self.deliver_and_ask(1 - from);
             }
         }
         let [first, second] = self.sides.each_ref().map(|side| side.sessions.sending_session(self.now_ms));
@@ -263,7 +272,8 @@ impl Side {
         self.seen.extend(sessions);
     }
 
-    fn receive(&mut self, at: usize, now_ms: u64) {
+    /// Takes one of the envelopes. Answers in which session it came, if that one was dropped.
+    fn receive(&mut self, at: usize, now_ms: u64) -> Option<SessionId> {
         let sent = &mut self.inbox[at];
         let opening = open_sender(&self.device.secret, &sent.envelope).unwrap();
         assert_eq!(opening.certificate(), self.device.pair.theirs());
@@ -280,10 +290,12 @@ impl Side {
                 sent.opened = true;
                 self.prekeys.consume(&opened.consumed);
                 self.store(opened.next);
+                None
             }
             Err(error) => {
                 assert!(sent.opened || dropped, "an undamaged message was refused: {error}");
                 assert_eq!(matches!(error, OpenError::GoneSession), dropped, "{error}");
+                dropped.then_some(sent.session)
             }
         }
     }
