@@ -30,9 +30,11 @@ pub(crate) fn notice(row: &Row) -> Option<&str> {
 
 /// What stands in a row, or why nothing does.
 pub(crate) fn said(row: &Row) -> Cow<'_, str> {
+    if let Some(text) = notice(row) {
+        return text.into();
+    }
     match &row.body {
         RowBody::Text(text) => text.into(),
-        RowBody::Undecryptable(text) if row.from.is_empty() => text.into(),
         RowBody::Undecryptable(reason) => format!("[cannot be read: {reason}]").into(),
         RowBody::Newer(_) => "[needs a newer Sotto]".into(),
     }

@@ -10,7 +10,7 @@ mod slash;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use sotto_client::api::{AccountCommand, ClientError, Command, Connection, Event, MessageFate, Reply};
 use sotto_proto::frame::{ChatEnd, ChatId, InviteEnd, ResetState};
@@ -24,7 +24,7 @@ pub(super) use self::slash::COMMANDS;
 
 /// Contexts remembered to say for what an old line was meant: more than change while somebody types one line.
 const PAST: usize = 16;
-/// Warnings that are remembered until their rows have come; of more, the row says it again.
+/// Rows that are remembered, until they are shown, to have been said as a warning; of more, the row says it again.
 const MAX_WARNED: usize = 16;
 
 /// What happened.
@@ -232,8 +232,9 @@ pub(super) struct Machine {
     early: Vec<MessageFate>,
     early_ends: Vec<(ChatId, InviteEnd)>,
     unread: BTreeMap<String, u32>,
-    /// Warnings whose rows may still come.
-    warned: Vec<String>,
+    /// The last event, if it was a warning; and the rows whose words were said as one.
+    warning: Option<String>,
+    warned: BTreeSet<u64>,
     said: Lines,
     out: Vec<Output>,
 }
@@ -259,7 +260,8 @@ impl Machine {
             early: Vec::new(),
             early_ends: Vec::new(),
             unread: BTreeMap::new(),
-            warned: Vec::new(),
+            warning: None,
+            warned: BTreeSet::new(),
             said: Lines::new(colour),
             out: Vec::new(),
         }
@@ -322,13 +324,21 @@ impl Machine {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Row(_) | Event::Drained => self.fetch(),
+            Event::Row(row) => return self.came(&row),
+            Event::Drained => self.fetch(),
             Event::Fate(fate) => self.fate(fate),
             Event::Connection(connection) => self.connection(&connection),
             Event::Chat(event) => self.chat_event(event),
-            event @ (Event::Warning(_) | Event::DevicesWait(_) | Event::Reset(_)) => self.alarm(&event),
+            event @ (Event::Warning(_) | Event::DevicesWait(_) | Event::Reset(_)) => {
+                self.alarm(&event);
+                if let Event::Warning(text) = event {
+                    self.warning = Some(text);
+                    return;
+                }
+            }
             Event::Stopped(error) => self.end(Output::Fail(Box::new(error))),
         }
+        self.warning = None;
     }
 
     fn connection(&mut self, connection: &Connection) {
@@ -389,11 +399,7 @@ impl Machine {
         }
         if let Some(words) = alarm::words(event) {
             self.said.toned(Tone::Bad, &format!("warning: {words}"));
-            if let Event::Warning(text) = event {
-                if self.warned.len() < MAX_WARNED {
-                    self.warned.push(text.clone());
-                }
-            } else {
+            if !matches!(event, Event::Warning(_)) {
                 self.ring("your account needs your attention");
             }
         }

@@ -3,7 +3,7 @@
 
 use sotto_client::api::{Command, Row};
 
-use super::{Ask, Fetching, Machine, Mode, UsersFor};
+use super::{Ask, Fetching, MAX_WARNED, Machine, Mode, UsersFor};
 use crate::row::{notice, said, who};
 use crate::time::{local_clock, local_minute};
 
@@ -39,10 +39,7 @@ impl Machine {
         }
         if (full && !stuck) || again {
             self.fetch();
-            return;
-        }
-        self.warned.clear();
-        if self.mode == Mode::Starting {
+        } else if self.mode == Mode::Starting {
             self.ask(Ask::Users(UsersFor::Names), Command::Users);
             self.unread.clear();
             self.menu();
@@ -52,8 +49,9 @@ impl Machine {
     }
 
     fn show(&mut self, row: &Row) {
-        if let Some(text) = notice(row) {
-            return self.show_notice(text, row);
+        let notice = notice(row).is_some();
+        if notice && self.warned.remove(&row.print) {
+            return;
         }
         let partner = match &self.mode {
             Mode::Live(live) if !row.outgoing => live.with == row.from,
@@ -63,28 +61,27 @@ impl Machine {
             format!("{}  {}: ", local_minute(row.sent_ms), who(row))
         } else if partner {
             format!("{}: ", who(row))
+        } else if notice {
+            format!("{} {} ", who(row), time(row))
         } else {
             format!("[{}] {} ", who(row), time(row))
         };
         self.said.message(&head, &said(row), "");
-        if !partner && !row.outgoing && self.mode != Mode::Starting {
+        if !partner && !notice && !row.outgoing && self.mode != Mode::Starting {
             let unread = self.unread.entry(row.from.clone()).or_default();
             *unread = unread.saturating_add(1);
             self.ring(&format!("message from {}", row.from));
         }
     }
 
-    /// What is nobody's message, unless it was said as a warning when it came.
-    fn show_notice(&mut self, text: &str, row: &Row) {
-        if self.warned.iter().any(|warned| warned == text) {
-            return;
+    /// A row has come; one whose words were said as the warning right before it is not said again.
+    pub(super) fn came(&mut self, row: &Row) {
+        let warning = self.warning.take();
+        self.warned.retain(|print| *print > self.after);
+        if warning.is_some() && warning.as_deref() == notice(row) && self.warned.len() < MAX_WARNED {
+            self.warned.insert(row.print);
         }
-        let head = if self.mode == Mode::Starting {
-            format!("{}  {}: ", local_minute(row.sent_ms), who(row))
-        } else {
-            format!("{} {} ", who(row), time(row))
-        };
-        self.said.message(&head, text, "");
+        self.fetch();
     }
 
     /// The last lines of a conversation, with their times; not those that arrive as the chat begins.

@@ -42,7 +42,13 @@ fn what_is_nobodys_message_is_a_notice_and_said_once() {
     // Another one of the same words is another event.
     talk.receives(notice(3, "a device was added"));
     talk.shows(&format!("(notice) {clock} a device was added"));
-    assert_eq!(talk.printed, [1, 2, 3]);
+    // So is one that comes later than the warning.
+    talk.hears(Event::Warning("a device was added".into()));
+    talk.shows("warning: a device was added");
+    talk.hears(Event::Drained);
+    talk.receives(notice(4, "a device was added"));
+    talk.shows(&format!("(notice) {clock} a device was added"));
+    assert_eq!(talk.printed, [1, 2, 3, 4]);
     assert!(talk.rings.is_empty(), "{:?}", talk.rings);
     talk.types("Quit");
     talk.answers(Ok(Reply::Done));
