@@ -164,11 +164,15 @@ impl Core {
             }
         };
         // It is older than what an answer, or another device, has shown in the meantime: no sign of anything.
-        let known = step.tx.contact(&self.me.account)?;
-        if known.is_some_and(|known| list.list().number < known.list.list().number) {
+        if list.list().number < self.own_contact(step)?.list.list().number {
             return Ok(());
         }
         self.served(step, &list)
+    }
+
+    fn own_contact(&self, step: &Step<'_, '_>) -> Result<ContactRecord, CoreError> {
+        let own = step.tx.contact(&self.me.account)?;
+        own.ok_or_else(|| CoreError::Bug("the profile does not hold its own device list".to_owned()))
     }
 
     /// What was asked for did not come.
@@ -363,10 +367,7 @@ impl Core {
         step: &mut Step<'_, '_>,
         device: &DeviceIn,
     ) -> Result<(), CoreError> {
-        let Some(own) = step.tx.contact(&self.me.account)? else {
-            return Err(CoreError::Bug("the profile does not hold its own device list".to_owned()));
-        };
-        let mine = list_ref(&own.list);
+        let mine = list_ref(&self.own_contact(step)?.list);
         if device.list_hash != mine.hash {
             if device.list_number < mine.number {
                 // It goes along with the next Submit, without any proof; at once, where this device has the account's key,

@@ -170,7 +170,9 @@ impl Core {
             },
         };
         step.tx.add_sent_body(&named, &sent, step.now_ms)?;
-        if let Some(Body::Delivered(messages)) = Body::decode(entry.kind, &entry.body).ok().flatten() {
+        if entry.kind == kind::DELIVERED
+            && let Ok(Some(Body::Delivered(messages))) = Body::decode(entry.kind, &entry.body)
+        {
             step.tx.add_sent_receipts(&named, &messages)?;
         }
         Ok(length)
