@@ -26,6 +26,7 @@ impl Core {
                     && bytes.len() >= LONG_ANSWER
                 {
                     class = SendClass::LongAnswer { size, length: bytes.len() };
+                    self.answered_at_length(connection, bytes.len());
                 }
                 if let Some(state) = self.connections.get_mut(&connection) {
                     match class {

@@ -33,20 +33,39 @@ impl<K: Hash + Eq> Buckets<K> {
 
     /// Takes `count` tokens (at most `burst`) or none; `Err` holds the milliseconds until there are enough.
     pub(super) fn take(&mut self, key: K, count: u64, now_ms: u64) -> Result<(), u64> {
-        if self.rows.len() >= REMEMBERED && !self.rows.contains_key(&key) {
-            self.sweep(now_ms);
-        }
-        let whole = self.burst.saturating_mul(self.refill_ms);
-        let bucket = self.rows.entry(key).or_insert(Bucket { used_ms: 0, at_ms: now_ms });
-        let used_ms = bucket.used_ms.saturating_sub(now_ms.saturating_sub(bucket.at_ms));
-        bucket.used_ms = used_ms;
-        bucket.at_ms = now_ms;
-        let after = used_ms.saturating_add(count.min(self.burst).saturating_mul(self.refill_ms));
+        let (whole, refill_ms, count) = (self.whole_ms(), self.refill_ms, count.min(self.burst));
+        let bucket = self.bucket(key, now_ms);
+        let after = bucket.used_ms.saturating_add(count.saturating_mul(refill_ms));
         if after > whole {
             return Err(after - whole);
         }
         bucket.used_ms = after;
         Ok(())
+    }
+
+    /// Takes `count` tokens also where there are not so many: the milliseconds until what was taken has dripped in. Who comes
+    /// later waits for longer, so nobody is overtaken.
+    pub(super) fn spend(&mut self, key: K, count: u64, now_ms: u64) -> u64 {
+        let (whole, refill_ms) = (self.whole_ms(), self.refill_ms);
+        let bucket = self.bucket(key, now_ms);
+        bucket.used_ms = bucket.used_ms.saturating_add(count.saturating_mul(refill_ms));
+        bucket.used_ms.saturating_sub(whole)
+    }
+
+    /// What fills an empty bucket, milliseconds.
+    fn whole_ms(&self) -> u64 {
+        self.burst.saturating_mul(self.refill_ms)
+    }
+
+    /// A bucket as it is by now.
+    fn bucket(&mut self, key: K, now_ms: u64) -> &mut Bucket {
+        if self.rows.len() >= REMEMBERED && !self.rows.contains_key(&key) {
+            self.sweep(now_ms);
+        }
+        let bucket = self.rows.entry(key).or_insert(Bucket { used_ms: 0, at_ms: now_ms });
+        bucket.used_ms = bucket.used_ms.saturating_sub(now_ms.saturating_sub(bucket.at_ms));
+        bucket.at_ms = now_ms;
+        bucket
     }
 
     /// Forgets the buckets that are full again.
@@ -70,5 +89,17 @@ mod tests {
         assert_eq!(buckets.take("a", 1, 1_100), Ok(()));
         buckets.sweep(5_000);
         assert!(buckets.rows.is_empty());
+    }
+
+    #[test]
+    fn what_is_spent_beyond_the_burst_is_waited_for() {
+        let mut buckets = Buckets::new(3, 100);
+        assert_eq!(buckets.spend("a", 3, 1_000), 0);
+        assert_eq!(buckets.spend("a", 5, 1_000), 500);
+        assert_eq!(buckets.spend("a", 1, 1_000), 600, "who comes later waits for longer");
+        assert_eq!(buckets.spend("b", 1, 1_000), 0);
+        assert_eq!(buckets.spend("a", 0, 1_550), 50);
+        assert_eq!(buckets.spend("a", 0, 1_600), 0);
+        assert_eq!(buckets.take("a", 1, 1_600), Err(100), "the burst comes back afterwards");
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Queued {
     pub(super) found: Vec<(AccountRef, Option<Arc<Known>>)>,
     /// Which calls of the store it waits for.
     pub(super) fetching: Vec<Operation>,
+    /// Whether it was counted among what its account asks.
+    pub(super) counted: bool,
     /// Whether its accounts have been looked for.
     pub(super) looked: bool,
     /// How often it was started again because an account's record changed under it.
@@ -77,6 +79,8 @@ pub(super) struct Connection {
     pub(super) queue: VecDeque<Queued>,
     /// Whether the line stands still: a login or a change that later requests build on is under way.
     pub(super) blocked: bool,
+    /// Until when its line waits because its account asks much, Unix milliseconds.
+    pub(super) due_ms: Option<u64>,
     /// Bytes of pushes that the peer has not taken yet.
     pub(super) unwritten: usize,
     /// Bytes of long answers that the peer has not taken yet.
@@ -105,6 +109,7 @@ impl Connection {
             reader: None,
             queue: VecDeque::new(),
             blocked: false,
+            due_ms: None,
             unwritten: 0,
             unread: 0,
             false_proofs: 0,

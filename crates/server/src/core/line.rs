@@ -42,6 +42,7 @@ impl Core {
             frame,
             found: Vec::new(),
             fetching: Vec::new(),
+            counted: false,
             looked: false,
             attempts: 0,
         });
@@ -52,9 +53,13 @@ impl Core {
     pub(super) fn advance(&mut self, now_ms: u64, id: ConnectionId) {
         loop {
             let Some(connection) = self.connections.get_mut(&id) else { return };
-            if connection.blocked || connection.unread >= UNREAD_LIMIT {
+            if connection.blocked || connection.due_ms.is_some() || connection.unread >= UNREAD_LIMIT {
                 return;
             }
+            if connection.queue.is_empty() || self.has_to_wait(now_ms, id) {
+                return;
+            }
+            let Some(connection) = self.connections.get_mut(&id) else { return };
             let proven = connection.proven.map(|(account, _)| account);
             let own = connection.session.as_ref().map(|session| session.account).or(proven);
             let Some(head) = connection.queue.front_mut() else { return };

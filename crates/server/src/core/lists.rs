@@ -141,6 +141,7 @@ impl Core {
                 frame: sotto_proto::frame::ClientFrame::Submit(submit),
                 found: Vec::new(),
                 fetching: Vec::new(),
+                counted: true,
                 looked: false,
                 attempts,
             });

@@ -27,6 +27,7 @@ mod login;
 mod opening;
 mod operator;
 mod orders;
+mod pace;
 mod partners;
 mod password;
 mod pending;
@@ -72,6 +73,7 @@ use chats::Chats;
 use connection::{Connection, Session, Ticket};
 use known::{Known, KnownAccounts};
 use line::Found;
+use pace::Pace;
 use partners::Partners;
 use pending::Pending;
 use step::{Step, Toil};
@@ -122,6 +124,7 @@ pub struct Core {
     invitations: Buckets<AccountId>,
     blocks: Buckets<AccountId>,
     resets: Buckets<AccountId>,
+    pace: Pace,
     waiting: Waiting,
     /// Filled only where the directory is closed.
     partners: Partners,
@@ -167,6 +170,7 @@ impl Core {
             invitations: Buckets::new(live::INVITE_BURST, live::INVITE_REFILL_MS),
             blocks: Buckets::new(edit::BLOCK_BURST, edit::BLOCK_REFILL_MS),
             resets: Buckets::new(reset::RESET_BURST, reset::RESET_REFILL_MS),
+            pace: Pace::new(),
             waiting: Waiting::default(),
             partners: Partners::default(),
             pending: Pending::default(),
@@ -179,7 +183,9 @@ impl Core {
 
     /// Takes in what happened at `now_ms`, the server's clock in Unix milliseconds. Drain the outputs afterwards.
     pub fn handle(&mut self, now_ms: u64, input: Input) {
+        let set_back = now_ms < self.now_ms;
         self.now_ms = now_ms;
+        self.go_on(now_ms, set_back);
         self.started_ms.get_or_insert(now_ms);
         match input {
             Input::Connected { connection, peer, challenge, exporter } => {
@@ -220,7 +226,7 @@ impl Core {
     /// When the next [`Input::Tick`] is wanted, Unix milliseconds.
     pub fn wake_at_ms(&self) -> u64 {
         let login = self.logins_due.front().map_or(u64::MAX, |(due_ms, _)| *due_ms);
-        login.min(self.sweep.next_ms()).min(self.chats.next_ms())
+        login.min(self.sweep.next_ms()).min(self.chats.next_ms()).min(self.pace.next_ms())
     }
 
     /// Whether nothing is under way in the store or with the workers.
@@ -524,6 +530,7 @@ impl Core {
 
     /// Drops all that is kept for a connection.
     fn forget(&mut self, id: ConnectionId) {
+        self.waits_no_more(id);
         let Some(connection) = self.connections.remove(&id) else { return };
         let peer = connection.peer;
         if let Some((account, _)) = connection.pending {

@@ -92,6 +92,7 @@ impl Core {
             self.invitations.sweep(now_ms);
             self.blocks.sweep(now_ms);
             self.resets.sweep(now_ms);
+            self.pace.sweep(now_ms);
             self.waiting.sweep(now_ms, self.config.retention_ms);
             self.sweep_pending(now_ms);
             self.note_present(now_ms);

@@ -33,12 +33,13 @@ const HEADER: usize = 10;
 const NO_KIND: u16 = 0x0fff;
 /// Who sends more than is taken, or what means nothing.
 const TALKERS: usize = 32;
-/// Requests sent at a time: many more than a server takes without an answer.
-const AT_A_TIME: usize = 4 * MAX_PIPELINED;
-/// Requests that were sent and not answered, at most: else the last answers would be awaited for minutes.
-const AHEAD: usize = 2 * AT_A_TIME;
+/// Requests sent at a time, and not answered at most: more than a server takes without an answer. With many more the last
+/// answers would be awaited for minutes, for an account is answered so much a time.
+const AHEAD: usize = 2 * MAX_PIPELINED;
 /// How long the last answers may take.
-const LAST_ANSWERS: Duration = Duration::from_secs(30);
+const LAST_ANSWERS: Duration = Duration::from_secs(60);
+/// How long garbage that a server bears is left on a connection.
+const BORNE: Duration = Duration::from_secs(30);
 /// Frames of garbage on one connection, if the server does not close it before.
 const GARBAGE: usize = 50;
 /// A server takes so much for the requests, and for the answers, of one connection.
@@ -161,17 +162,17 @@ pub(super) async fn pipeline(ground: &mut Ground) -> anyhow::Result<String> {
 
 async fn ask_without_pause(link: Link, large: &Person, until: Instant) -> anyhow::Result<Tally> {
     let four = questions(1, large)?;
-    let bytes = four.repeat(AT_A_TIME / 4);
+    let bytes = four.repeat(AHEAD / 4);
     let (mut read, mut write) = tokio::io::split(link.into_stream());
     let ahead = Semaphore::new(AHEAD);
     let ask = async {
         let mut asked = 0_u64;
-        while Instant::now() < until {
-            // Each answer makes room for one more.
-            ahead.acquire_many(u32::try_from(AT_A_TIME)?).await?.forget();
+        // Each answer makes room for one more.
+        while let Ok(room) = timeout_at(until, ahead.acquire_many(u32::try_from(AHEAD)?)).await {
+            room?.forget();
             write.write_all(&bytes).await?;
             write.flush().await?;
-            asked += AT_A_TIME as u64;
+            asked += AHEAD as u64;
         }
         anyhow::Ok(asked)
     };
@@ -259,7 +260,7 @@ async fn talk_nonsense(link: Link) -> anyhow::Result<Tally> {
     let send = async {
         let _closed_before = write.write_all(&bytes).await;
         let _closed_before = write.flush().await;
-        sleep(LAST_ANSWERS).await;
+        sleep(BORNE).await;
     };
     let closed = async { while matches!(read.read(&mut [0; 4096]).await, Ok(1..)) {} };
     tokio::select! {

@@ -13,6 +13,7 @@ mod live;
 mod live_random;
 mod opening;
 mod orders;
+mod pace;
 mod pending;
 mod prekeys;
 mod reset;
