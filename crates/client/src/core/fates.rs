@@ -8,6 +8,7 @@ use sotto_proto::{
 
 use super::{
     Core, CoreError, RESTORED, Step,
+    commands::{GIVEN_UP, GIVEN_UP_MAYBE_SENT},
     due::{MAYBE_COPIED, MAYBE_SENT},
     requests::Asked,
     retention::retention_ms,
@@ -22,6 +23,8 @@ use crate::{
 const UNHEARD_OF: &str = "this device was away for longer than the server remembers whether it was fetched";
 /// Messages of which that is said in one day's work; the rest the next day.
 const NOTED_AT_ONCE: u32 = 10_000;
+/// Conversations of which it is said at once that messages did not arrive; more are counted together.
+const WARNED_AT_ONCE: usize = 5;
 
 impl Core {
     /// Asks the server after everything without a receipt, a page at a time.
@@ -69,11 +72,8 @@ impl Core {
         // A day more: the question after the last ones that the server remembers may be on its way.
         let before_ms = step.now_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS + DAY_MS);
         for message in step.tx.unheard_of(before_ms, UNHEARD_OF, NOTED_AT_ONCE)? {
-            if step.tx.set_message_fate(&message, Fate::Stored, Some(UNHEARD_OF), false)?
-                && let Some(fate) = self.message_fate(step.tx, &message)?
-            {
-                step.event(Event::Fate(fate));
-            }
+            let Some(row) = step.tx.sent_message(&message)? else { continue };
+            self.set_fate(step, &row, Fate::Stored, Some(UNHEARD_OF), false)?;
         }
         Ok(())
     }
@@ -169,13 +169,7 @@ impl Core {
             (Some(fate), reason) => (fate, reason),
             (None, None) => return Ok(()),
         };
-        if step.tx.set_message_fate(message, fate, reason.as_deref(), connected)? {
-            let fate = self.message_fate(step.tx, message)?;
-            if let Some(fate) = fate {
-                step.event(Event::Fate(fate));
-            }
-        }
-        Ok(())
+        self.set_fate(step, &row, fate, reason.as_deref(), connected)
     }
 
     /// Says what became of a message of which no copy was stored for its recipient; what was stored has a fate already.
@@ -190,11 +184,65 @@ impl Core {
         if step.tx.reached(message, &row.conversation)? {
             return Ok(());
         }
-        if step.tx.set_message_fate(message, fate, reason, false)? {
-            let fate = self.message_fate(step.tx, message)?;
-            if let Some(fate) = fate {
-                step.event(Event::Fate(fate));
+        self.set_fate(step, &row, fate, reason, false)
+    }
+
+    /// Keeps what became of a message, and tells it if that is news.
+    fn set_fate(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        row: &StoredMessage,
+        fate: Fate,
+        reason: Option<&str>,
+        connected: bool,
+    ) -> Result<(), CoreError> {
+        if !step.tx.set_message_fate(&row.message, fate, reason, connected)? {
+            return Ok(());
+        }
+        if let Some(fate) = self.message_fate(step.tx, &row.message)? {
+            step.event(Event::Fate(fate));
+        }
+        // Whoever wrote it saw it leave or wait, and may have another program open by now.
+        let lost = match fate {
+            Fate::Expired => {
+                let given_up = reason.is_some_and(|reason| [GIVEN_UP, GIVEN_UP_MAYBE_SENT].contains(&reason));
+                row.fate != Some(Fate::Expired) && !given_up
             }
+            Fate::Refused => row.fate >= Some(Fate::Stored),
+            Fate::Stored => reason == Some(UNHEARD_OF),
+            _ => false,
+        };
+        if lost {
+            let (count, why) = self.lost_lately.entry((row.conversation, fate)).or_default();
+            *count += 1;
+            reason.unwrap_or_default().clone_into(why);
+        }
+        Ok(())
+    }
+
+    /// Warns of messages that were on their way and did not arrive, a line for each conversation.
+    pub(super) fn tell_lost(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        let lost = std::mem::take(&mut self.lost_lately);
+        let others: usize = lost.values().skip(WARNED_AT_ONCE).map(|(count, _)| count).sum();
+        for ((conversation, fate), (count, why)) in lost.into_iter().take(WARNED_AT_ONCE) {
+            let name = self
+                .name_of(step.tx, &conversation)?
+                .map_or_else(|| format!("id:{conversation}"), |(name, _)| name);
+            let (whom, place) = if conversation == self.me.account {
+                ("your other devices".to_owned(), "@me".to_owned())
+            } else {
+                (name.clone(), format!("@{name}"))
+            };
+            let messages = if count == 1 { "a message".to_owned() } else { format!("{count} messages") };
+            let became = match fate {
+                Fate::Expired => "did not arrive in time",
+                Fate::Refused => "did not arrive",
+                _ => "may not have arrived",
+            };
+            step.warn(format!("{messages} to {whom} {became}: {why}; sotto history {place}"));
+        }
+        if others > 0 {
+            step.warn(format!("{others} messages to others did not arrive, or may not have: sotto history"));
         }
         Ok(())
     }

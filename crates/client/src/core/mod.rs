@@ -50,7 +50,7 @@ use self::{
     chats::Chats, commands::WaitsFor, lanes::Lane, link::Link, requests::Requests, sessions::Sessions,
 };
 use crate::{
-    api::{ClientError, Connection, ErrorKind, Event},
+    api::{ClientError, Connection, ErrorKind, Event, Fate},
     store::{ClaimedIdentity, StoreError, Tx},
 };
 
@@ -158,6 +158,8 @@ pub struct Core {
     restored: bool,
     /// Copies that the server lost, found so far.
     lost: Vec<FateTag>,
+    /// Messages that were on their way and did not arrive, of this batch: how many to whom, and why the last one.
+    lost_lately: BTreeMap<(AccountId, Fate), (usize, String)>,
     /// When the server is to be asked again what became of everything without a receipt: it could not say.
     fates_again_ms: Option<u64>,
     /// When the server is to be asked again what is left of this device's keys.
@@ -238,6 +240,7 @@ impl Core {
             drained_due: false,
             restored: tx.number(RESTORED)? != 0,
             lost: Vec::new(),
+            lost_lately: BTreeMap::new(),
             fates_again_ms: None,
             recount_ms: None,
             refilled_ms: 0,
@@ -284,6 +287,7 @@ impl Core {
         let wake_ms = self.pump(step)?;
         let blocks_ms = self.tell_blocks(step)?;
         let password_ms = self.ask_again_for_password(step)?;
+        self.tell_lost(step)?;
         self.tell_drained(step);
         self.sessions.save(step.tx)?;
         if let Some(wake_ms) = wake_ms.into_iter().chain(blocks_ms).chain(password_ms).min() {

@@ -21,7 +21,11 @@ pub(crate) fn trust(contact: &ContactRecord) -> Trust {
 }
 
 impl Core {
-    fn name_of(&self, tx: &Tx<'_>, account: &AccountId) -> Result<Option<(String, Trust)>, CoreError> {
+    pub(super) fn name_of(
+        &self,
+        tx: &Tx<'_>,
+        account: &AccountId,
+    ) -> Result<Option<(String, Trust)>, CoreError> {
         if *account == self.me.account {
             return Ok(Some((self.me.username.to_string(), Trust::Own)));
         }

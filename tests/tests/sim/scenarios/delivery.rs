@@ -106,12 +106,17 @@ fn a_message_that_waited_too_long_expires_visibly() {
     world.send(alice, "bob", "one");
     world.disconnect(alice);
     let two = world.send(alice, "bob", "two");
+    world.send(alice, "bob", "three");
     assert_eq!(world.fate(alice, two), Fate::Waiting);
+    assert_eq!(world.warnings(alice), "");
     world.pass(15 * DAY_MS);
     world.connect(alice);
     world.pass(5_000);
     assert_eq!(world.fate(alice, two), Fate::Expired);
     assert_eq!(world.screen(bob), ["alice: one"]);
+    let warnings = world.warnings(alice);
+    assert!(warnings.starts_with("2 messages to bob did not arrive in time: "), "{warnings}");
+    assert!(warnings.ends_with("; sotto history @bob") && !warnings.contains('\n'), "{warnings}");
 }
 
 #[test]

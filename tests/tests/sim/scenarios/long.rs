@@ -68,6 +68,7 @@ fn a_message_that_was_dropped_while_its_answer_was_lost_is_not_said_to_be_lost()
     // The receipt that waited tells.
     assert_eq!((world.fate(alice, sent), world.fate(alice, unsent)), (Fate::Delivered, Fate::Expired));
     assert_eq!(world.screen(bob), ["alice: before", "alice: while nobody answered"]);
+    assert_eq!(world.warnings(alice), "", "who gives a message up needs not be told");
 }
 
 #[test]
@@ -144,6 +145,8 @@ fn what_a_server_keeps_for_longer_expires_when_it_does_and_its_sender_sees_it() 
     assert_eq!((world.fate(alice, message), world.fate_reason(alice, message)), (Fate::Stored, None));
     world.pass(3 * DAY_MS);
     assert_eq!(world.fate(alice, message), Fate::Expired);
+    let warned = "a message to bob did not arrive in time: the server removed it unfetched after its retention time; sotto history @bob";
+    assert_eq!(world.warnings(alice).matches(warned).count(), 1, "{}", world.warnings(alice));
 }
 
 #[test]
@@ -184,6 +187,8 @@ fn a_message_of_which_nothing_can_be_heard_any_more_says_so() {
     assert_eq!(world.fate(alice, message), Fate::Stored);
     let reason = world.fate_reason(alice, message).unwrap();
     assert!(reason.contains("longer than the server remembers"), "{reason}");
+    let warned = "a message to bob may not have arrived: this device was away for longer";
+    assert_eq!(world.warnings(alice).matches(warned).count(), 1, "{}", world.warnings(alice));
 }
 
 #[test]
