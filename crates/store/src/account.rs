@@ -157,3 +157,36 @@ pub enum ReplaceOutcome {
     /// A new device's id is in use, or that of a new account.
     Collision,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::Person;
+
+    #[test]
+    fn a_successor_keeps_name_id_and_age() {
+        let (alice, bob) = (Person::new("alice", 1), Person::new("bob", 2));
+        let (first, other) =
+            (AccountRecord::first(&alice.new_account()), AccountRecord::first(&bob.new_account()));
+        let new = AccountRecord { revision: 90, created_ms: 90, ..other.clone() };
+        let expected = AccountRecord {
+            revision: 2,
+            username: alice.name,
+            account: alice.account,
+            created_ms: first.created_ms,
+            ..other
+        };
+        assert_eq!(first.succeeded_by(new), expected);
+    }
+
+    #[test]
+    fn a_reset_waits_until_it_is_refused() {
+        let record = AccountRecord::first(&Person::new("alice", 1).new_account());
+        assert_eq!(record.waiting_reset(), None);
+        let reset = WaitingReset { list: vec![1], asked_ms: 1, due_ms: 2, refused: false };
+        let waits = AccountRecord { reset: Some(reset.clone()), ..record.clone() };
+        assert_eq!(waits.waiting_reset(), Some(&reset));
+        let refused = AccountRecord { reset: Some(WaitingReset { refused: true, ..reset }), ..record };
+        assert_eq!(refused.waiting_reset(), None);
+    }
+}

@@ -47,3 +47,17 @@ impl Default for StoreConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sizes_are_those_of_the_specification() {
+        let StoreConfig { disk_reserve_bytes, cache_bytes, compact_floor_bytes, .. } = StoreConfig::default();
+        assert_eq!(
+            (disk_reserve_bytes, cache_bytes, compact_floor_bytes),
+            (268_435_456, 67_108_864, 67_108_864)
+        );
+    }
+}

@@ -317,3 +317,101 @@ fn insert(
     tree.insert(key, value)?;
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::SledStore;
+
+    /// A dump of this format and version with these rows.
+    fn made(format: u32, version: u32, rows: &[(&str, &[u8], &[u8])]) -> Vec<u8> {
+        let mut out = Hashing::new(Vec::new());
+        out.put(MAGIC).unwrap();
+        out.put(&format.to_be_bytes()).unwrap();
+        out.put(&version.to_be_bytes()).unwrap();
+        for (role, key, value) in rows {
+            out.row(role, key, value).unwrap();
+        }
+        out.put(&[0]).unwrap();
+        out.put(&(rows.len() as u64).to_be_bytes()).unwrap();
+        let hash = out.hash.clone().finalize();
+        out.put(&hash).unwrap();
+        out.inner
+    }
+
+    fn read(dump: &[u8]) -> Result<Summary, StoreError> {
+        rows(dump, |_, _, _| Ok(()))
+    }
+
+    #[test]
+    fn a_dump_of_a_newer_format_or_version_says_so() {
+        assert_eq!(read(&made(FORMAT, SERVER_VERSION, &[])).unwrap().rows, 0);
+        assert_eq!(read(&made(FORMAT, 1, &[])).unwrap().version, 1);
+        assert_eq!(read(&made(2, 1, &[])), Err(StoreError::TooNew { found: 2, known: 1 }));
+        let newer = StoreError::TooNew { found: SERVER_VERSION + 1, known: SERVER_VERSION };
+        assert_eq!(read(&made(1, SERVER_VERSION + 1, &[])), Err(newer));
+    }
+
+    #[test]
+    fn keys_and_values_have_a_longest_length() {
+        let (key, value) = (vec![1; 1_025], vec![2; 16_777_217]);
+        let good: (&str, &[u8], &[u8]) = ("role", &key[..1_024], &value[..16_777_216]);
+        assert_eq!(read(&made(1, 1, &[good])).unwrap().rows, 1);
+        let too_long = Err(StoreError::Damaged("a row in the dump is too long".to_owned()));
+        assert_eq!(read(&made(1, 1, &[("role", &key, b"")])), too_long);
+        assert_eq!(read(&made(1, 1, &[("role", b"", &value)])), too_long);
+    }
+
+    #[test]
+    fn a_dump_that_is_cut_ends_too_early() {
+        let whole = made(1, 1, &[("role", b"key", b"value")]);
+        assert_eq!(read(&whole).unwrap().bytes, whole.len() as u64);
+        for length in 0..whole.len() {
+            let cut = Err(StoreError::Damaged("the dump ends too early".to_owned()));
+            assert_eq!(read(&whole[..length]), cut, "{length}");
+        }
+    }
+
+    #[test]
+    fn the_layout_in_a_dump_is_not_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, copy) = (folder.path().join("dump"), folder.path().join("copy"));
+        let store = SledStore::open(&folder.path().join("store"), StoreConfig::default()).unwrap();
+        store.export(file.clone()).wait().unwrap();
+        let mut all = Vec::new();
+        let keep = |role: &str, key: &[u8], value: &[u8]| {
+            let layout = role == META_TREE && key == LAYOUT_KEY.as_bytes();
+            let value = if layout { b"no layout".to_vec() } else { value.to_vec() };
+            all.push((role.to_owned(), key.to_vec(), value));
+            Ok(())
+        };
+        rows(opened(&file).unwrap(), keep).unwrap();
+        assert_eq!(all.iter().filter(|(.., value)| value == b"no layout").count(), 1);
+        let all: Vec<_> =
+            all.iter().map(|(role, key, value)| (role.as_str(), &key[..], &value[..])).collect();
+        fs::write(&file, made(FORMAT, SERVER_VERSION, &all)).unwrap();
+        import(&file, &copy, &StoreConfig::default()).unwrap();
+        SledStore::open(&copy, StoreConfig::default()).unwrap();
+    }
+
+    #[test]
+    fn a_digest_tells_rows_apart() {
+        type Row<'a> = (&'a str, &'a [u8], &'a [u8]);
+        let of = |rows: &[Row<'_>]| {
+            let mut digest = Digest::new();
+            for (role, key, value) in rows {
+                digest.row(role, key, value);
+            }
+            assert_eq!(digest.rows(), rows.len() as u64);
+            digest
+        };
+        let row: Row<'_> = ("a", b"bc", b"d");
+        assert!(of(&[row]) == of(&[row]) && of(&[row, row]) == of(&[row, row]));
+        assert!(of(&[row]) != of(&[row, row]));
+        let others: [Row<'_>; 3] = [("ab", b"c", b"d"), ("a", b"b", b"cd"), ("a", b"bc", b"e")];
+        for other in others {
+            assert!(of(&[row]) != of(&[other]), "{other:?}");
+        }
+    }
+}

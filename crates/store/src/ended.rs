@@ -51,3 +51,15 @@ pub(crate) fn outdated(
     keep.truncate(too_many);
     old.into_iter().chain(keep).map(|(account, _)| account).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_remembered_for_730_days_after_its_own() {
+        let ended = Ended::new(Ending::Removed, DAY_MS + 5);
+        assert_eq!(ended.remembered(732 * DAY_MS - 1), Some(Ending::Removed));
+        assert_eq!(ended.remembered(732 * DAY_MS), None);
+    }
+}
