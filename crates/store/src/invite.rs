@@ -54,3 +54,25 @@ impl Invite {
         Some(Self { uses, ..self })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invite_is_called_by_the_first_80_bits_of_its_hash() {
+        let mut hash = [0; 32];
+        hash[0] = 0xff;
+        hash[9] = 1;
+        hash[10] = 0xff;
+        assert_eq!(InviteHash(hash).id(), "74aaaaaaaaaaaaab");
+    }
+
+    #[test]
+    fn an_invite_is_good_until_it_is_used_up_or_out_of_date() {
+        let hash = InviteHash([1; 32]);
+        let invite = Invite { hash, uses: 1, created_ms: 0, expires_ms: 10, note: String::new() };
+        assert!(invite.valid(9) && !invite.valid(10));
+        assert!(!Invite { uses: 0, ..invite }.valid(9));
+    }
+}

@@ -268,9 +268,10 @@ fn incarnation(of: [u64; 3]) -> Incarnation {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use crate::conformance::{self, Engine};
+    use crate::conformance::{self, Engine, Person};
 
     impl Engine for MemoryStore {
         type Store = Self;
@@ -295,5 +296,43 @@ mod tests {
     #[test]
     fn the_memory_engine_conforms() {
         conformance::all::<MemoryStore>();
+    }
+
+    #[test]
+    fn a_restore_begins_new_mailboxes_and_has_no_one_time_keys() {
+        let store = MemoryStore::new(StoreConfig::default());
+        let bob = Person::new("bob", 1);
+        bob.register(&store);
+        let counts = store.put_prekeys(bob.device, conformance::upload(1, 1..3, 1..4)).wait().unwrap();
+        assert_eq!((counts.one_time, counts.one_time_kem), (2, 3));
+        let incarnation = || store.mailbox(bob.device).wait().unwrap().unwrap().incarnation;
+        let mut seen = vec![incarnation()];
+        assert_eq!(incarnation(), seen[0]);
+        for _ in 0..2 {
+            store.restored();
+            assert!(!seen.contains(&incarnation()), "also where nothing happened in between");
+            seen.push(incarnation());
+        }
+        let counts = store.prekey_counts(bob.device).wait().unwrap();
+        assert_eq!((counts.one_time, counts.one_time_kem), (0, 0));
+        assert!(counts.signed.is_some());
+    }
+
+    #[test]
+    fn a_copy_has_data_of_its_own_and_skips_numbers() {
+        let store = MemoryStore::new(StoreConfig::default());
+        let bob = Person::new("bob", 1);
+        bob.register(&store);
+        let put = |store: &MemoryStore, n| {
+            conformance::put(store, n, n, vec![conformance::envelope(bob.device, n, 10)]).numbers[0].unwrap()
+        };
+        let first = put(&store, 1);
+        let copy = store.copy(1_000);
+        let next = put(&store, 2);
+        assert_eq!((next.0, put(&copy, 3).0), (first.0 + 1, first.0 + 1_001));
+        let waiting =
+            |store: &MemoryStore| store.read(bob.device, QueueNumber(0), 9_999).wait().unwrap().len();
+        put(&copy, 4);
+        assert_eq!((waiting(&store), waiting(&copy)), (2, 3));
     }
 }
