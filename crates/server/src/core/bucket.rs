@@ -43,13 +43,19 @@ impl<K: Hash + Eq> Buckets<K> {
         Ok(())
     }
 
-    /// Takes `count` tokens also where there are not so many: the milliseconds until what was taken has dripped in. Who comes
-    /// later waits for longer, so nobody is overtaken.
-    pub(super) fn spend(&mut self, key: K, count: u64, now_ms: u64) -> u64 {
+    /// Takes `count` tokens also where there are not so many: the milliseconds until what was taken has dripped in, and at
+    /// most `longest_ms`, beyond which nothing more is owed. Who comes later waits for longer, so nobody is overtaken.
+    pub(super) fn spend(&mut self, key: K, count: u64, now_ms: u64, longest_ms: u64) -> u64 {
         let (whole, refill_ms) = (self.whole_ms(), self.refill_ms);
         let bucket = self.bucket(key, now_ms);
-        bucket.used_ms = bucket.used_ms.saturating_add(count.saturating_mul(refill_ms));
+        let used_ms = bucket.used_ms.saturating_add(count.saturating_mul(refill_ms));
+        bucket.used_ms = used_ms.min(whole.saturating_add(longest_ms));
         bucket.used_ms.saturating_sub(whole)
+    }
+
+    /// All are full again.
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
     }
 
     /// What fills an empty bucket, milliseconds.
@@ -94,12 +100,16 @@ mod tests {
     #[test]
     fn what_is_spent_beyond_the_burst_is_waited_for() {
         let mut buckets = Buckets::new(3, 100);
-        assert_eq!(buckets.spend("a", 3, 1_000), 0);
-        assert_eq!(buckets.spend("a", 5, 1_000), 500);
-        assert_eq!(buckets.spend("a", 1, 1_000), 600, "who comes later waits for longer");
-        assert_eq!(buckets.spend("b", 1, 1_000), 0);
-        assert_eq!(buckets.spend("a", 0, 1_550), 50);
-        assert_eq!(buckets.spend("a", 0, 1_600), 0);
-        assert_eq!(buckets.take("a", 1, 1_600), Err(100), "the burst comes back afterwards");
+        let mut spend = |key, count, now_ms| buckets.spend(key, count, now_ms, 650);
+        assert_eq!(spend("a", 3, 1_000), 0);
+        assert_eq!(spend("a", 5, 1_000), 500);
+        assert_eq!(spend("a", 1, 1_000), 600, "who comes later waits for longer");
+        assert_eq!(spend("a", 50, 1_000), 650, "but not without end");
+        assert_eq!(spend("b", 1, 1_000), 0);
+        assert_eq!(spend("a", 0, 1_600), 50);
+        assert_eq!(spend("a", 0, 1_650), 0);
+        assert_eq!(buckets.take("a", 1, 1_650), Err(100), "the burst comes back afterwards");
+        buckets.clear();
+        assert_eq!(buckets.take("a", 3, 1_650), Ok(()));
     }
 }

@@ -56,10 +56,6 @@ impl Core {
             if connection.blocked || connection.due_ms.is_some() || connection.unread >= UNREAD_LIMIT {
                 return;
             }
-            if connection.queue.is_empty() || self.has_to_wait(now_ms, id) {
-                return;
-            }
-            let Some(connection) = self.connections.get_mut(&id) else { return };
             let proven = connection.proven.map(|(account, _)| account);
             let own = connection.session.as_ref().map(|session| session.account).or(proven);
             let Some(head) = connection.queue.front_mut() else { return };
@@ -84,10 +80,11 @@ impl Core {
                 }
                 continue;
             }
-            if !head.fetching.is_empty() {
+            if !head.fetching.is_empty() || self.has_to_wait(now_ms, id) {
                 return;
             }
-            let Some(queued) = connection.queue.pop_front() else { return };
+            let connection = self.connections.get_mut(&id);
+            let Some(queued) = connection.and_then(|connection| connection.queue.pop_front()) else { return };
             self.start(now_ms, queued);
         }
     }
@@ -296,7 +293,7 @@ fn accounts_named(frame: &ClientFrame, own: Option<AccountId>) -> Vec<AccountRef
 
 /// The accounts that were found for one request.
 pub(super) struct Found<'a> {
-    found: &'a [(AccountRef, Option<Arc<Known>>)],
+    pub(super) found: &'a [(AccountRef, Option<Arc<Known>>)],
 }
 
 impl Found<'_> {

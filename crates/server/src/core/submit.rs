@@ -33,7 +33,7 @@ pub(super) struct Outline {
 }
 
 /// A list that a Submit used, beside the server's.
-enum Compared {
+pub(super) enum Compared {
     /// The same, or the account does not exist: its envelopes have an outcome of their own.
     Fits,
     /// The server's is newer, or another with the same number.
@@ -44,7 +44,7 @@ enum Compared {
     Wanted,
 }
 
-fn compare(used: &UsedList, known: Option<Arc<Known>>) -> Compared {
+pub(super) fn compare(used: &UsedList, known: Option<Arc<Known>>) -> Compared {
     let Some(known) = known else { return Compared::Fits };
     if used.number == known.number() && used.hash == known.hash {
         Compared::Fits

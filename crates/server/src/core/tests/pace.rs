@@ -69,7 +69,7 @@ fn an_account_may_ask_much_at_once_and_then_waits_for_its_answers() {
 }
 
 #[test]
-fn messages_are_sent_and_acked_while_questions_have_to_wait() {
+fn an_accounts_other_device_sends_and_acks_while_questions_have_to_wait() {
     let mut bench = Bench::new();
     let (asker, first, second) = after_the_burst(&mut bench);
     bench.send(first, 1_000, look_up(8));
@@ -90,8 +90,14 @@ fn messages_are_sent_and_acked_while_questions_have_to_wait() {
 fn what_costs_more_counts_for_more() {
     let fates = |count| ClientFrame::QueryFates(QueryFates { tags: vec![FateTag([1; 16]); count] });
     let users = |limit| ClientFrame::ListUsers(ListUsers { after: None, limit });
+    let claim = |devices| {
+        let devices = vec![DeviceId([7; 16]); devices];
+        ClientFrame::ClaimBundles(ClaimBundles { account: AccountId([7; 16]), devices, one_time: false })
+    };
     for (question, parts) in [
         (ClientFrame::Ping, 1),
+        (claim(1), 1),
+        (claim(8), 8),
         (look_up(1), 1),
         (look_up(8), 8),
         (fates(1), 1),
@@ -138,6 +144,64 @@ fn a_long_answer_counts_by_its_length() {
 }
 
 #[test]
+fn a_submit_with_old_lists_is_a_question() {
+    let mut bench = Bench::new();
+    let bob = User::new("bob", 31);
+    bench.register(&bob);
+    let (asker, first, _) = after_the_burst(&mut bench);
+    let mut submit = asker.submit(1, &[(&bob, 0)]);
+    submit.lists[1].hash = ListHash([9; 32]);
+    bench.send(first, 1_000, ClientFrame::Submit(submit));
+    assert_eq!(answered(&bench, first), 32);
+    assert_eq!(bench.core.wake_at_ms(), NOW + REFILL_MS);
+    bench.now_ms += REFILL_MS;
+    bench.input(Input::Tick);
+    assert!(matches!(bench.answer(first, 1_000), ServerFrame::StaleDevices(_)));
+    let stored = [Outcome::Stored { connected: false }];
+    assert_eq!(
+        outcomes(&bench.submitted(first, asker.submit(2, &[(&bob, 0)]))),
+        stored,
+        "others do not wait"
+    );
+}
+
+#[test]
+fn nobody_waits_for_long_whoever_else_is_in_the_account() {
+    let mut bench = Bench::new();
+    let (asker, first, _) = after_the_burst(&mut bench);
+    for request in 1_000..1_063 {
+        bench.send(
+            first,
+            request,
+            ClientFrame::QueryFates(QueryFates { tags: vec![FateTag([1; 16]); 1_000] }),
+        );
+        bench.now_ms += 1;
+        bench.input(Input::Tick);
+    }
+    // Signing in is not asking; what a device asks then waits for two seconds at most.
+    let (second, device_in) = bench.sign_in(&asker, 1);
+    let attach = Attach { incarnation: device_in.mailbox.incarnation, after: QueueNumber(0) };
+    bench.send(second, 1_000, ClientFrame::Attach(attach));
+    assert_eq!(answered(&bench, second), 0);
+    bench.now_ms += 2_000;
+    bench.input(Input::Tick);
+    assert_eq!(bench.answer(second, 1_000), ServerFrame::Done);
+}
+
+#[test]
+fn who_has_only_the_password_or_the_account_key_makes_nobody_wait() {
+    let mut bench = Bench::new();
+    let (asker, first) = bench.online("asker", 1);
+    let proven = bench.by_key(&asker);
+    for request in 100..400 {
+        bench.send(proven, request, look_up(8));
+    }
+    assert_eq!(answered(&bench, proven), 300, "refused, at once");
+    bench.send(first, 100, look_up(8));
+    assert_eq!(answered(&bench, first), 1);
+}
+
+#[test]
 fn a_clock_that_is_set_back_makes_nobody_wait() {
     let mut bench = Bench::new();
     let (_, first, _) = after_the_burst(&mut bench);
@@ -146,6 +210,8 @@ fn a_clock_that_is_set_back_makes_nobody_wait() {
     bench.now_ms -= 24 * 60 * 60 * 1000;
     bench.input(Input::Tick);
     assert_eq!(answered(&bench, first), 33);
+    bench.send(first, 1_001, look_up(8));
+    assert_eq!(answered(&bench, first), 34, "nor is anything owed any more");
 }
 
 #[test]
