@@ -11,8 +11,10 @@ use sotto_client::driver::{Client, ClientOptions, Events, Notice, Profile, State
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::alarm;
 use crate::command::Context;
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::secret::Ask;
 
 /// A client to ask and to listen to.
@@ -177,15 +179,17 @@ impl Session {
         }
     }
 
-    /// What has happened and was not heard yet: for a command that is about to end.
-    pub(crate) fn heard_already(&mut self) -> Vec<Event> {
-        let notices = std::iter::from_fn(|| self.events.next_already());
-        notices
-            .filter_map(|notice| match notice {
-                Notice::Event(event) => Some(event),
-                Notice::Lagged => None,
-            })
-            .collect()
+    /// As [`Self::close`], and says what the user must know and the command itself did not wait for.
+    pub(crate) async fn finish(self, out: &mut Output) {
+        let Self { client, mut events } = self;
+        client.close().await;
+        while let Some(notice) = events.next_already() {
+            if let Notice::Event(event) = notice
+                && let Some(words) = alarm::words(&event)
+            {
+                out.warning(&words);
+            }
+        }
     }
 
     /// Ends the client if it is this command's own, and leaves it running if not.

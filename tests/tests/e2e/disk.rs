@@ -116,8 +116,11 @@ fn a_server_whose_disk_fails_promises_nothing() {
     let failed = alice.run(&["send", "@bob", "into the void", "--timeout", "5s"]).unwrap();
     assert!(failed.code != 0 && failed.fates().iter().all(|fate| !fate.is_safe()), "{failed:?}");
     assert!(disk.fault_hits() > 0);
+    // It does not go on with a store of which nobody knows what is on the disk.
+    let ended = town.server.end(Duration::from_secs(30)).unwrap();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("THE STORE FAILED"), "{}", ended.stderr);
     disk.heal();
-    let _ = town.server.kill();
     disk.power_cut(None);
     town.server.start_again().unwrap();
     alice.ok(&["recv"]).unwrap();

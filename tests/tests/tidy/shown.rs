@@ -89,3 +89,28 @@ fn every_test_that_a_page_names_exists() {
         assert!(lost.is_empty(), "{page} names what is not there: {lost:?}");
     }
 }
+
+/// The bullets of a section, each in one string.
+fn bullets<'a>(text: &'a str, section: &str) -> Vec<String> {
+    let (_, section) = text.split_once(&format!("\n## {section}\n")).unwrap();
+    let section: &'a str = section.split("\n## ").next().unwrap();
+    let mut bullets: Vec<String> = Vec::new();
+    for line in section.lines() {
+        if line.starts_with("- ") {
+            bullets.push(line.to_owned());
+        } else if let (Some(bullet), true) = (bullets.last_mut(), line.starts_with("  ")) {
+            bullet.push_str(line);
+        }
+    }
+    bullets
+}
+
+#[test]
+fn every_line_of_the_security_page_says_what_shows_it() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let bullets = bullets(&text, "Who can do what");
+    assert!(bullets.len() > 40, "{}", bullets.len());
+    let shown = |bullet: &&String| !named(bullet).is_empty() || bullet.contains("*(not tested");
+    let bare: Vec<_> = bullets.iter().filter(|bullet| !shown(bullet)).collect();
+    assert!(bare.is_empty(), "{bare:#?}");
+}

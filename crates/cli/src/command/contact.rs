@@ -19,7 +19,7 @@ pub(crate) async fn run(action: &Contact, mut context: Context, out: &mut Output
     }
     let session = Session::local(&mut context).await?;
     let reply = session.ask(Command::Contacts).await;
-    session.close().await;
+    session.finish(out).await;
     let Reply::Contacts(contacts) = reply? else { return Err(unexpected()) };
     if contacts.is_empty() {
         out.people(|lines| lines.line("No contacts yet."))?;
@@ -52,7 +52,7 @@ async fn block(user: &str, blocked: bool, mut context: Context, out: &mut Output
     // Somebody new has to be looked up; the server is told with the next connection if there is none.
     let _ = session.settled().await;
     let reply = session.ask(Command::Block { user: user.clone(), blocked }).await;
-    session.close().await;
+    session.finish(out).await;
     let Reply::Done = reply? else { return Err(unexpected()) };
     out.record(&Record::Blocked { name: user.to_string(), blocked }, |lines| {
         let what = if blocked { "blocked: nothing that they send is taken" } else { "no longer blocked" };

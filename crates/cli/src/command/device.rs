@@ -28,7 +28,7 @@ async fn list(mut context: Context, out: &mut Output) -> Result<(), Failure> {
     // Those that wait are known to the server only; without it, the others are shown.
     let online = session.settled().await;
     let devices = devices(&session).await;
-    session.close().await;
+    session.finish(out).await;
     print(&devices?, out)?;
     if let Err(error) = online {
         out.warning(&format!("devices that wait are not shown: {error}"));
@@ -71,7 +71,7 @@ async fn approve(code: Option<String>, mut context: Context, out: &mut Output) -
         }
     }
     .await;
-    session.close().await;
+    session.finish(out).await;
     print(&result?, out)
 }
 
@@ -95,7 +95,7 @@ async fn rename(id: &str, name: String, mut context: Context, out: &mut Output) 
         }
     }
     .await;
-    session.close().await;
+    session.finish(out).await;
     let id = result?;
     out.record(&Record::Renamed { id: id.clone(), name: name.clone() }, |lines| {
         lines.line(&format!("{id} is {name}"));
@@ -125,7 +125,7 @@ async fn remove(id: &str, mut context: Context, out: &mut Output) -> Result<(), 
         Ok((device, session.ask(Command::Account(command)).await?))
     }
     .await;
-    session.close().await;
+    session.finish(out).await;
     match result? {
         (_, Reply::Devices(devices)) => print(&devices, out),
         (device, Reply::Done) => {

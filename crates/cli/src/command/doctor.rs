@@ -17,7 +17,7 @@ pub(crate) async fn run(mut context: Context, out: &mut Output) -> Result<(), Fa
     let session = Session::open(&mut context).await?;
     let connected = session.settled().await;
     let reply = session.ask(Command::Doctor).await;
-    session.close().await;
+    session.finish(out).await;
     let Reply::Doctor(found) = reply? else { return Err(unexpected()) };
     let mut findings = vec![folder(&dir)];
     findings.extend(found);

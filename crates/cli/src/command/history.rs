@@ -19,7 +19,7 @@ pub(crate) async fn run(args: History, mut context: Context, out: &mut Output) -
     let with = args.to.as_ref().map(To::recipient).transpose()?;
     let session = Session::local(&mut context).await?;
     let pages = pages(&session, with, args.limit, args.before).await;
-    session.close().await;
+    session.finish(out).await;
     for row in pages?.iter().rev().flatten() {
         if row::print(row, out)? == Printed::ReaderGone {
             break;

@@ -18,7 +18,7 @@ pub(crate) async fn run(action: &Outbox, mut context: Context, out: &mut Output)
         Outbox::List => list(&session, out).await,
         Outbox::Drop { id } => drop(*id, &session, out).await,
     };
-    session.close().await;
+    session.finish(out).await;
     result
 }
 

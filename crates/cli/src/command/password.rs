@@ -19,7 +19,7 @@ pub(crate) async fn run(action: &Action, mut context: Context, out: &mut Output)
     let session = Session::connected_by(&context, &old).await?;
     let change = AccountCommand::ChangePassword { old: Password::new(old), new: Password::new(new) };
     let reply = session.ask(Command::Account(change)).await;
-    session.close().await;
+    session.finish(out).await;
     let Reply::Done = reply? else { return Err(unexpected()) };
     out.record(&Record::PasswordChanged, |lines| {
         lines.toned(Tone::Good, "the password is changed");

@@ -54,7 +54,7 @@ pub(crate) async fn run(action: &Recovery, mut context: Context, out: &mut Outpu
 async fn refuse_reset(mut context: Context, out: &mut Output) -> Result<(), Failure> {
     let session = Session::connected(&mut context).await?;
     let reply = session.ask(Command::Account(AccountCommand::RefuseReset)).await;
-    session.close().await;
+    session.finish(out).await;
     let Reply::Done = reply? else { return Err(unexpected()) };
     out.record(&Record::ResetRefused, |lines| {
         lines.toned(Tone::Good, "the reset is refused");

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Recv, mut context: Context, out: &mut Output) -> R
             }
         }
     };
-    session.close().await;
+    session.finish(out).await;
     match ended? {
         Ended::Complete => out.record(&Record::End, |_| ()).map(|_| ()),
         Ended::ReaderGone => Ok(()),
@@ -59,12 +59,7 @@ async fn receive(
     until: Option<Instant>,
     out: &mut Output,
 ) -> Result<Ended, Failure> {
-    let ended = receive_rows(printer, follow, session, until, out).await;
-    // The end of the rows may have been seen before the last events were heard.
-    for event in session.heard_already() {
-        warn(&event, out);
-    }
-    ended
+    receive_rows(printer, follow, session, until, out).await
 }
 
 /// Says what the user must know.

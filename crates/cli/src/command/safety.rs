@@ -29,7 +29,7 @@ pub(crate) async fn verify(
         }
         None => all(&session).await,
     };
-    session.close().await;
+    session.finish(out).await;
     for safety in &numbers? {
         let printed = out.record(&Record::from(safety), |lines| {
             show(safety, lines);
@@ -71,7 +71,7 @@ pub(crate) async fn trust(
     let session = Session::open(&mut context).await?;
     let _ = session.settled().await;
     let reply = session.ask(Command::Trust { user: user.clone(), number: number.to_owned() }).await;
-    session.close().await;
+    session.finish(out).await;
     let Reply::Safety(safety) = reply? else { return Err(unexpected()) };
     out.record(&Record::from(&safety), |lines| {
         lines.toned(Tone::Good, &format!("{user}: compared"));

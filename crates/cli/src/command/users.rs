@@ -12,7 +12,7 @@ use crate::session::{Session, unexpected};
 pub(crate) async fn run(mut context: Context, out: &mut Output) -> Result<(), Failure> {
     let session = Session::connected(&mut context).await?;
     let reply = session.ask(Command::Users).await;
-    session.close().await;
+    session.finish(out).await;
     let Reply::Users(users) = reply? else { return Err(unexpected()) };
     if users.is_empty() {
         out.people(|lines| lines.line("No other client."))?;

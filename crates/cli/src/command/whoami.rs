@@ -12,7 +12,7 @@ use crate::session::{Session, unexpected};
 pub(crate) async fn run(mut context: Context, out: &mut Output) -> Result<(), Failure> {
     let session = Session::local(&mut context).await?;
     let reply = session.ask(Command::Whoami).await;
-    session.close().await;
+    session.finish(out).await;
     let Reply::Whoami(whoami) = reply? else { return Err(unexpected()) };
     out.record(&Record::from(&whoami), |lines| {
         lines.line(&format!("user     {}", whoami.username));

@@ -340,7 +340,7 @@ impl Core {
     }
 
     /// A time that the server too takes for now: it refuses lists from its future.
-    fn sound_ms(&self, now_ms: u64) -> u64 {
+    pub(super) fn sound_ms(&self, now_ms: u64) -> u64 {
         self.server_ms.map_or(now_ms, |(server_ms, then_ms)| {
             now_ms.min(server_ms.saturating_add(now_ms.saturating_sub(then_ms)))
         })

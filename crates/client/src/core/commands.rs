@@ -15,6 +15,7 @@ use super::{
     lists::{Sought, unresolved},
     receive::NOBODYS,
     requests::Asked,
+    restore::FOR_BEFORE,
     rows::trust,
 };
 use crate::{
@@ -274,6 +275,7 @@ impl Core {
         // What was in a Submit may be on the server all the same. A receipt would tell.
         let reason = if entry.submission.is_some() { GIVEN_UP_MAYBE_SENT } else { GIVEN_UP };
         self.give_up(step, &entry, (reason, None))?;
+        self.undelivered.forget(message);
         Ok(Ok(Reply::Done))
     }
 
@@ -393,8 +395,7 @@ impl Core {
         step.tx.forget_sent_to(&old.account)?;
         for entry in step.tx.lane(&old.account, true, LANE_LIMIT)?.iter().filter(|entry| entry.was_lost()) {
             step.tx.remove_entry(entry.entry)?;
-            let reason = "the server lost it, and it was for the identity before";
-            self.settle(step, &entry.message, Fate::Refused, Some(reason))?;
+            self.settle(step, &entry.message, Fate::Refused, Some(FOR_BEFORE))?;
         }
         step.tx.unseal_lanes(&old.account)?;
         step.tx.forget_sessions(&old.account)?;

@@ -3,12 +3,11 @@
 use sotto_proto::{
     AccountId, DeviceId, FateTag, MessageId,
     frame::{ClientFrame, FateState, QueryFates, Refusal},
-    limits::{DAY_MS, FATE_MARGIN_MS, MAX_FATES_PER_QUERY},
+    limits::{DAY_MS, FATE_MARGIN_MS, MAX_FATES_PER_QUERY, RETENTION_MS},
 };
 
 use super::{
     Core, CoreError, RESTORED, Step,
-    commands::{GIVEN_UP, GIVEN_UP_MAYBE_SENT},
     due::{MAYBE_COPIED, MAYBE_SENT},
     requests::Asked,
     retention::retention_ms,
@@ -16,15 +15,14 @@ use super::{
 };
 use crate::{
     api::{Event, Fate, MessageFate},
-    store::{StoredMessage, Tx},
+    store::{CopyFate, StoredMessage, Tx},
 };
 
 /// Why a message stays `stored`.
-const UNHEARD_OF: &str = "this device was away for longer than the server remembers whether it was fetched";
+pub(super) const UNHEARD_OF: &str =
+    "this device was away for longer than the server remembers whether it was fetched";
 /// Messages of which that is said in one day's work; the rest the next day.
 const NOTED_AT_ONCE: u32 = 10_000;
-/// Conversations of which it is said at once that messages did not arrive; more are counted together.
-const WARNED_AT_ONCE: usize = 5;
 
 impl Core {
     /// Asks the server after everything without a receipt, a page at a time.
@@ -33,6 +31,9 @@ impl Core {
         step: &mut Step<'_, '_>,
         after: Option<&FateTag>,
     ) -> Result<(), CoreError> {
+        if after.is_none() {
+            self.lost.clear();
+        }
         let since_ms = step.now_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS);
         let limit = u32::try_from(MAX_FATES_PER_QUERY).unwrap_or(u32::MAX);
         let tags: Vec<FateTag> =
@@ -41,6 +42,8 @@ impl Core {
             if std::mem::take(&mut self.restored) {
                 self.send_lost(step)?;
                 step.tx.set_number(RESTORED, 0)?;
+            } else if !self.lost.is_empty() {
+                self.put_back(step)?;
             }
         } else {
             let frame = ClientFrame::QueryFates(QueryFates { tags: tags.clone() });
@@ -59,11 +62,22 @@ impl Core {
             match state {
                 FateState::Taken => self.fate_by_tag(step, tag, Fate::Taken)?,
                 FateState::Expired => self.fate_by_tag(step, tag, Fate::Expired)?,
-                FateState::Unknown if self.restored => self.lost.push(*tag),
+                FateState::Unknown if self.restored || self.should_be_known(step, tag)? => {
+                    self.lost.push(*tag);
+                }
                 FateState::Waiting | FateState::Unknown => {}
             }
         }
         self.ask_fates(step, tags.last())
+    }
+
+    /// Whether a server that has lost nothing would know what became of a copy: for as long as it told on this connection, but
+    /// not longer than by default, for it may keep for longer only since today.
+    fn should_be_known(&self, step: &Step<'_, '_>, tag: &FateTag) -> Result<bool, CoreError> {
+        let Some(copy) = step.tx.fate_by_tag(tag)? else { return Ok(false) };
+        // Clocks may disagree a little, and what is old enough is forgotten in steps.
+        let known_ms = self.told_retention_ms.min(RETENTION_MS) + FATE_MARGIN_MS - DAY_MS;
+        Ok(self.sound_ms(step.now_ms) < copy.stored_ms.saturating_add(known_ms))
     }
 
     /// Says of which messages nothing will be heard any more from the server: this device was away for longer than the server
@@ -71,7 +85,7 @@ impl Core {
     pub(super) fn note_unheard_of(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
         // A day more: the question after the last ones that the server remembers may be on its way.
         let before_ms = step.now_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS + DAY_MS);
-        for message in step.tx.unheard_of(before_ms, UNHEARD_OF, NOTED_AT_ONCE)? {
+        for message in step.tx.unheard_of(&self.me.account, before_ms, UNHEARD_OF, NOTED_AT_ONCE)? {
             let Some(row) = step.tx.sent_message(&message)? else { continue };
             self.set_fate(step, &row, Fate::Stored, Some(UNHEARD_OF), false)?;
         }
@@ -82,7 +96,6 @@ impl Core {
     pub(super) fn ask_fates_again(&mut self, step: &mut Step<'_, '_>) -> Result<Option<u64>, CoreError> {
         if self.fates_again_ms.is_some_and(|again_ms| again_ms <= step.now_ms) {
             self.fates_again_ms = None;
-            self.lost.clear();
             self.ask_fates(step, None)?;
         }
         Ok(self.fates_again_ms)
@@ -137,7 +150,7 @@ impl Core {
     ) -> Result<(), CoreError> {
         let Some(row) = step.tx.sent_message(message)? else { return Ok(()) };
         let mut fates = step.tx.fates_of(message)?;
-        fates.retain(|fate| fate.account == row.conversation);
+        fates.retain(|fate| for_recipient(fate, &row, &self.me.account));
         let settled = fates.iter().map(|fate| fate.state).max();
         let was = row.reason.as_deref();
         let doubt = doubt.or(was.filter(|was| [MAYBE_SENT, MAYBE_COPIED].contains(was)));
@@ -165,6 +178,10 @@ impl Core {
             // The one refusal that is final.
             (Some(Fate::Refused), reason) => {
                 (Fate::Refused, Some(reason.unwrap_or_else(|| refusal_text(Refusal::NotAccepted).to_owned())))
+            }
+            // Nothing new was heard of it.
+            (Some(Fate::Stored), None) if was == Some(UNHEARD_OF) => {
+                (Fate::Stored, Some(UNHEARD_OF.to_owned()))
             }
             (Some(fate), reason) => (fate, reason),
             (None, None) => return Ok(()),
@@ -202,68 +219,32 @@ impl Core {
         if let Some(fate) = self.message_fate(step.tx, &row.message)? {
             step.event(Event::Fate(fate));
         }
-        // Whoever wrote it saw it leave or wait, and may have another program open by now.
-        let lost = match fate {
-            Fate::Expired => {
-                let given_up = reason.is_some_and(|reason| [GIVEN_UP, GIVEN_UP_MAYBE_SENT].contains(&reason));
-                row.fate != Some(Fate::Expired) && !given_up
-            }
-            Fate::Refused => row.fate >= Some(Fate::Stored),
-            Fate::Stored => reason == Some(UNHEARD_OF),
-            _ => false,
-        };
-        if lost {
-            let (count, why) = self.lost_lately.entry((row.conversation, fate)).or_default();
-            *count += 1;
-            reason.unwrap_or_default().clone_into(why);
-        }
-        Ok(())
-    }
-
-    /// Warns of messages that were on their way and did not arrive, a line for each conversation.
-    pub(super) fn tell_lost(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
-        let lost = std::mem::take(&mut self.lost_lately);
-        let others: usize = lost.values().skip(WARNED_AT_ONCE).map(|(count, _)| count).sum();
-        for ((conversation, fate), (count, why)) in lost.into_iter().take(WARNED_AT_ONCE) {
-            let name = self
-                .name_of(step.tx, &conversation)?
-                .map_or_else(|| format!("id:{conversation}"), |(name, _)| name);
-            let (whom, place) = if conversation == self.me.account {
-                ("your other devices".to_owned(), "@me".to_owned())
-            } else {
-                (name.clone(), format!("@{name}"))
-            };
-            let messages = if count == 1 { "a message".to_owned() } else { format!("{count} messages") };
-            let became = match fate {
-                Fate::Expired => "did not arrive in time",
-                Fate::Refused => "did not arrive",
-                _ => "may not have arrived",
-            };
-            step.warn(format!("{messages} to {whom} {became}: {why}; sotto history {place}"));
-        }
-        if others > 0 {
-            step.warn(format!("{others} messages to others did not arrive, or may not have: sotto history"));
-        }
+        self.undelivered.note(row, fate, reason, step.now_ms);
         Ok(())
     }
 
     /// What became of a message, for a face.
-    #[allow(clippy::unused_self, reason = "stands with the other fates")]
     pub(super) fn message_fate(
         &self,
         tx: &Tx<'_>,
         message: &MessageId,
     ) -> Result<Option<MessageFate>, CoreError> {
-        tx.sent_message(message)?.map(|row| fate_of(tx, &row)).transpose()
+        tx.sent_message(message)?.map(|row| fate_of(tx, &row, &self.me.account)).transpose()
     }
 }
 
+/// Whether a copy is for the other side and not for one's own devices. An identity that was accepted since leaves it with
+/// the account that it was for.
+pub(super) fn for_recipient(copy: &CopyFate, row: &StoredMessage, me: &AccountId) -> bool {
+    (copy.account == *me) == (row.conversation == *me)
+}
+
 /// What became of a message of this account's.
-pub(super) fn fate_of(tx: &Tx<'_>, row: &StoredMessage) -> Result<MessageFate, CoreError> {
+pub(super) fn fate_of(tx: &Tx<'_>, row: &StoredMessage, me: &AccountId) -> Result<MessageFate, CoreError> {
     let devices = tx
         .fates_of(&row.message)?
         .into_iter()
-        .filter(|fate| fate.account == row.conversation)
+        .filter(|fate| for_recipient(fate, row, me))
         .map(|fate| (fate.device.to_string(), fate.state))
         .collect();
     Ok(MessageFate {

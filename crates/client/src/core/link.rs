@@ -262,6 +262,7 @@ impl Core {
     fn greeted(&mut self, step: &mut Step<'_, '_>, welcome: &Welcome) -> Result<(), CoreError> {
         let Link::Opening { server, exporter } = &self.link else { return Ok(()) };
         note_retention(step, welcome.limits.retention_ms)?;
+        self.told_retention_ms = welcome.limits.retention_ms;
         self.server_ms = Some((welcome.now_ms, step.now_ms));
         self.chats.told_interactive = self.options.interactive;
         self.link = Link::LoggingIn(Login::new(*server, welcome.challenge, *exporter));

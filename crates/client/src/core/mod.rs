@@ -31,6 +31,7 @@ mod sealing;
 mod sessions;
 mod submits;
 mod submitted;
+mod undelivered;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,9 +49,10 @@ pub(crate) use link::{check_chain, ended};
 
 use self::{
     chats::Chats, commands::WaitsFor, lanes::Lane, link::Link, requests::Requests, sessions::Sessions,
+    undelivered::Undelivered,
 };
 use crate::{
-    api::{ClientError, Connection, ErrorKind, Event, Fate},
+    api::{ClientError, Connection, ErrorKind, Event},
     store::{ClaimedIdentity, StoreError, Tx},
 };
 
@@ -150,6 +152,8 @@ pub struct Core {
     blocks_again_ms: u64,
     /// The server's clock at this connection's beginning, and this device's at that moment.
     server_ms: Option<(u64, u64)>,
+    /// How long this connection's server keeps what nobody fetches, as it says, milliseconds.
+    told_retention_ms: u64,
     /// Whether something was committed that the server has not been told.
     ack_due: bool,
     /// Whether everything that waited in the mailbox has come, and the faces have not been told.
@@ -158,8 +162,8 @@ pub struct Core {
     restored: bool,
     /// Copies that the server lost, found so far.
     lost: Vec<FateTag>,
-    /// Messages that were on their way and did not arrive, of this batch: how many to whom, and why the last one.
-    lost_lately: BTreeMap<(AccountId, Fate), (usize, String)>,
+    /// Messages that did not arrive.
+    undelivered: Undelivered,
     /// When the server is to be asked again what became of everything without a receipt: it could not say.
     fates_again_ms: Option<u64>,
     /// When the server is to be asked again what is left of this device's keys.
@@ -236,11 +240,12 @@ impl Core {
             blocking: BTreeSet::new(),
             blocks_again_ms: 0,
             server_ms: None,
+            told_retention_ms: 0,
             ack_due: false,
             drained_due: false,
             restored: tx.number(RESTORED)? != 0,
             lost: Vec::new(),
-            lost_lately: BTreeMap::new(),
+            undelivered: Undelivered::default(),
             fates_again_ms: None,
             recount_ms: None,
             refilled_ms: 0,
@@ -287,10 +292,12 @@ impl Core {
         let wake_ms = self.pump(step)?;
         let blocks_ms = self.tell_blocks(step)?;
         let password_ms = self.ask_again_for_password(step)?;
-        self.tell_lost(step)?;
+        let undelivered_ms = self.tell_undelivered(step)?;
         self.tell_drained(step);
         self.sessions.save(step.tx)?;
-        if let Some(wake_ms) = wake_ms.into_iter().chain(blocks_ms).chain(password_ms).min() {
+        if let Some(wake_ms) =
+            wake_ms.into_iter().chain(blocks_ms).chain(password_ms).chain(undelivered_ms).min()
+        {
             step.out.push(Output::WakeAt(wake_ms));
         }
         Ok(())

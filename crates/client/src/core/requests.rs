@@ -160,6 +160,11 @@ impl Requests {
         std::mem::take(&mut self.waiting).into_values().collect()
     }
 
+    /// Whether the server is being asked what became of messages.
+    pub(crate) fn asks_fates(&self) -> bool {
+        self.waiting.values().any(|asked| matches!(asked, Asked::Fates { .. }))
+    }
+
     /// How many are under way.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()

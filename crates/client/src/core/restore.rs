@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use sotto_proto::{
+    FateTag,
     content::{Body, Place, kind},
     limits::OUTBOX_LIFETIME_MS,
 };
 
 use super::{
     Core, CoreError, RESTORED, RESTORED_MS, Step,
+    fates::for_recipient,
     lanes::LANE_LIMIT,
     lists::{ASK_AGAIN_MS, Sought},
 };
@@ -16,6 +18,9 @@ use crate::{
     api::Fate,
     store::{ContactRecord, CopyFate, NewEntry, StoredMessage},
 };
+
+/// Why what the server lost is not sent again.
+pub(super) const FOR_BEFORE: &str = "the server lost it, and it was for the identity before";
 
 /// The longest time between two looks for a contact whose account the server lost, milliseconds: the first is after
 /// [`ASK_AGAIN_MS`], each further one after twice as long.
@@ -35,6 +40,23 @@ impl Core {
         Ok(step.tx.unseal_outbox()?)
     }
 
+    /// The server does not know what it has said to be stored, though its mailboxes go on: its data was put back to a copy, by
+    /// whoever may do that to its machine. What it lost is sent again. Messages that were written since this connection began
+    /// may have left before it.
+    pub(super) fn put_back(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        step.tx.set_number(RESTORED_MS, step.now_ms)?;
+        step.tx.forget_told()?;
+        let count = self.send_lost(step)?;
+        if count > 0 {
+            let messages = if count == 1 { "a message".to_owned() } else { format!("{count} messages") };
+            step.warn(format!(
+                "the server has lost {messages} of yours that it had stored, as after an older copy of its data was put \
+                 back: what it lost is sent again"
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether the server's data was restored so lately that contacts whose account it lost may still come back.
     pub(super) fn lately_restored(step: &Step<'_, '_>) -> Result<bool, CoreError> {
         let restored_ms = step.tx.number(RESTORED_MS)?;
@@ -43,14 +65,19 @@ impl Core {
 
     /// The server's data was restored to before it stored these copies. They are sealed again under the same message
     /// ids, so that who has them drops them. A message of which its recipient has nothing goes back to the head of
-    /// the outbox, in the order of the history; of others, the copies that are gone.
-    pub(super) fn send_lost(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+    /// the outbox, in the order of the history; of others, the copies that are gone. How many messages it was.
+    pub(super) fn send_lost(&mut self, step: &mut Step<'_, '_>) -> Result<usize, CoreError> {
         let mut messages: BTreeMap<i64, (StoredMessage, Vec<CopyFate>)> = BTreeMap::new();
         for tag in std::mem::take(&mut self.lost) {
             let Some(fate) = step.tx.fate_by_tag(&tag)? else { continue };
             let Some(said) = step.tx.sent_message(&fate.message)? else { continue };
+            if fate.account != said.conversation && fate.account != self.me.account {
+                self.leave_lost(step, &said, &tag)?;
+                continue;
+            }
             messages.entry(said.place).or_insert_with(|| (said, Vec::new())).1.push(fate);
         }
+        let count = messages.len();
         let mut whole = Vec::new();
         for (said, lost) in messages.into_values() {
             let left = step.tx.fates_of(&said.message)?.into_iter().any(|fate| {
@@ -68,7 +95,22 @@ impl Core {
         for (said, lost) in whole.iter().rev() {
             self.send_message_again(step, said, lost)?;
         }
-        Ok(())
+        Ok(count)
+    }
+
+    /// What the identity before was sent, and the server lost, is not for the one that was accepted since.
+    fn leave_lost(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        said: &StoredMessage,
+        tag: &FateTag,
+    ) -> Result<(), CoreError> {
+        step.tx.remove_fate(tag)?;
+        let left = step.tx.fates_of(&said.message)?;
+        if left.iter().any(|copy| for_recipient(copy, said, &self.me.account)) {
+            return Ok(());
+        }
+        self.settle(step, &said.message, Fate::Refused, Some(FOR_BEFORE))
     }
 
     fn send_message_again(

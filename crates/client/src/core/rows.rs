@@ -32,12 +32,17 @@ impl Core {
         Ok(tx.contact(account)?.map(|contact| (contact.username.to_string(), trust(&contact))))
     }
 
-    /// A row as a face sees it.
-    pub(super) fn row(&self, tx: &Tx<'_>, stored: StoredMessage) -> Result<Row, CoreError> {
-        let conversation = match self.name_of(tx, &stored.conversation)? {
+    /// How a row's conversation is called.
+    pub(super) fn conversation_name(&self, tx: &Tx<'_>, stored: &StoredMessage) -> Result<String, CoreError> {
+        Ok(match self.name_of(tx, &stored.conversation)? {
             Some((name, _)) => name,
             None => stored.name.clone().unwrap_or_else(|| format!("id:{}", stored.conversation)),
-        };
+        })
+    }
+
+    /// A row as a face sees it.
+    pub(super) fn row(&self, tx: &Tx<'_>, stored: StoredMessage) -> Result<Row, CoreError> {
+        let conversation = self.conversation_name(tx, &stored)?;
         let unattributed = stored.problem.is_some() && !stored.outgoing && stored.sender == self.me.account;
         let (from, trust) = if unattributed {
             (String::new(), Trust::Unconfirmed)
@@ -47,7 +52,7 @@ impl Core {
         };
         let unreached = match stored.fate {
             None => Vec::new(),
-            Some(_) => fate_of(tx, &stored)?.unreached(),
+            Some(_) => fate_of(tx, &stored, &self.me.account)?.unreached(),
         };
         let body = match (stored.problem, stored.kind) {
             (Some(problem), _) => RowBody::Undecryptable(problem),

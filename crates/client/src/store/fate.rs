@@ -94,14 +94,20 @@ impl Tx<'_> {
     }
 
     /// Messages that count as stored, though no copy for their recipient was stored after `before_ms`; only such for which
-    /// this was not said. A copy for an own device may have left later, and tells nothing of them.
-    pub fn unheard_of(&self, before_ms: u64, reason: &str, limit: u32) -> Result<Vec<MessageId>, StoreError> {
+    /// this was not said. A copy for an own device (`me`) may have left later, and tells nothing of them.
+    pub fn unheard_of(
+        &self,
+        me: &AccountId,
+        before_ms: u64,
+        reason: &str,
+        limit: u32,
+    ) -> Result<Vec<MessageId>, StoreError> {
         self.all(
             "SELECT message FROM message WHERE outgoing = 1 AND fate = 'stored' AND reason IS NOT ?2
              AND EXISTS (SELECT 1 FROM fate WHERE fate.message = message.message)
              AND NOT EXISTS (SELECT 1 FROM fate WHERE fate.message = message.message
-                 AND fate.account = message.conversation AND stored_ms >= ?1) LIMIT ?3",
-            params![signed(before_ms), reason, limit],
+                 AND (fate.account = ?4) = (message.conversation = ?4) AND stored_ms >= ?1) LIMIT ?3",
+            params![signed(before_ms), reason, limit, me.0],
             |row| array(row, 0).map(MessageId),
         )
     }

@@ -130,14 +130,13 @@ impl Tx<'_> {
         )
     }
 
-    /// Forgets what was sent to an account whose identity changed: bodies, what devices were to be told, and the tags of
-    /// copies that nothing more will come of.
+    /// Forgets what was sent to an account whose identity changed: bodies, and what devices were to be told. What became of it
+    /// is still asked for.
     pub fn forget_sent_to(&self, account: &AccountId) -> Result<(), StoreError> {
         self.run("DELETE FROM sent_body WHERE account = ?1", params![account.0])?;
         self.run("DELETE FROM outbox WHERE account = ?1 AND user = 0", params![account.0])?;
         self.run("DELETE FROM receipt WHERE account = ?1", params![account.0])?;
         self.run("DELETE FROM wanted_body WHERE account = ?1", params![account.0])?;
-        self.run("DELETE FROM fate WHERE account = ?1 AND state IN ('stored', 'taken')", params![account.0])?;
         Ok(())
     }
 

@@ -48,12 +48,9 @@ pub(super) struct Workers {
 impl Workers {
     /// `memory` bytes for Argon2, at least enough for one.
     pub(super) fn new(memory: usize, finished: mpsc::UnboundedSender<Input>) -> Self {
-        let each = usize::try_from(MEMORY_KIB).unwrap_or(usize::MAX).saturating_mul(1024);
-        // More at a time than there are processors only takes memory.
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let places = (memory / each).clamp(1, processors);
         Self {
-            hashing: threads("hash", places, &finished),
+            hashing: threads("hash", places(memory, processors), &finished),
             signatures: threads("signatures", processors, &finished),
             finished,
         }
@@ -69,6 +66,12 @@ impl Workers {
             drop(self.finished.send(Input::Worked { operation, result }));
         }
     }
+}
+
+/// How many passwords are hashed at a time in so many bytes: more than there are processors would only take memory.
+fn places(memory: usize, processors: usize) -> usize {
+    let each = usize::try_from(MEMORY_KIB).unwrap_or(usize::MAX).saturating_mul(1024);
+    (memory / each).clamp(1, processors)
 }
 
 /// Starts threads that take from one line, and end when nobody can put anything into it any more.
@@ -183,6 +186,16 @@ mod tests {
     use sotto_proto::frame::AuthKey;
 
     use super::*;
+
+    #[test]
+    fn passwords_are_hashed_within_the_budget_and_the_processors() {
+        let mebibyte = 1024 * 1024;
+        for (memory, processors, expected) in
+            [(0, 8, 1), (19, 8, 1), (37, 8, 1), (38, 8, 2), (128, 2, 2), (128, 8, 6), (128, 1, 1)]
+        {
+            assert_eq!(places(memory * mebibyte, processors), expected, "{memory} MiB, {processors}");
+        }
+    }
 
     /// As the library itself made them, with 8 MiB and one pass: what is stored stays good.
     #[test]

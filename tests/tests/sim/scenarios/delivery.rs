@@ -70,6 +70,11 @@ fn first_messages_that_cross_both_arrive_and_the_two_agree() {
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     world.write(alice, "bob", "from alice");
     world.write(bob, "alice", "from bob");
+    // Each is written before the other one is there.
+    for index in [alice, bob] {
+        while world.run_device(index, 1, true) {}
+    }
+    let begun = (world.sending_session(alice, bob), world.sending_session(bob, alice));
     world.settle();
     for round in 0..5 {
         world.send(alice, "bob", &format!("a{round}"));
@@ -79,6 +84,8 @@ fn first_messages_that_cross_both_arrive_and_the_two_agree() {
     assert_eq!(seen_by_alice.len(), 12);
     assert_eq!(seen_by_bob.len(), 12);
     assert!(!seen_by_bob.iter().chain(&seen_by_alice).any(|line| line.contains('?')));
+    let now = (world.sending_session(alice, bob), world.sending_session(bob, alice));
+    assert!(now.0.is_some() && now.0 == now.1, "{begun:?}, {now:?}");
 }
 
 #[test]

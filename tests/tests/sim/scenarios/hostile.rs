@@ -33,6 +33,7 @@ fn a_message_that_was_damaged_on_its_way_is_asked_for_and_takes_its_place() {
     let two = world.send(alice, "bob", "two");
     world.send(alice, "bob", "three");
     world.pass(5_000);
+    assert_eq!(world.unreadable(bob), 1);
     assert_eq!(world.screen(bob), ["alice: one", "alice: two", "alice: three"]);
     assert_eq!(world.fate(alice, two), Fate::Delivered);
 }
@@ -175,6 +176,7 @@ fn a_key_that_was_handed_out_twice_makes_a_row_and_is_healed() {
     world.tamper = None;
     world.connect(bob);
     world.pass(5_000);
+    assert_eq!(world.unreadable(bob), 1);
     assert_eq!(world.screen(bob), ["alice: from alice", "carol: from carol"]);
     assert_eq!((world.fate(alice, one), world.fate(carol, two)), (Fate::Delivered, Fate::Delivered));
 }

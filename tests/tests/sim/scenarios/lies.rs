@@ -210,6 +210,57 @@ fn a_server_that_goes_back_to_a_copy_of_its_data_makes_no_twins_and_wedges_nobod
 }
 
 #[test]
+fn a_server_that_silently_goes_back_to_a_copy_is_noticed_and_what_it_lost_is_sent_again() {
+    for (seed, skipped) in [(222, 1_000_000), (223, 0)] {
+        let mut world = World::new(seed);
+        let (alice, bob) = (world.person("alice"), world.person("bob"));
+        world.send(alice, "bob", "one");
+        world.pass(5_000);
+        world.disconnect(bob);
+        let copy = world.store.copy(skipped);
+        let messages = ["two", "three"].map(|text| world.send(alice, "bob", text));
+        assert_eq!(messages.map(|message| world.fate(alice, message)), [Fate::Stored; 2]);
+        assert_eq!(world.warnings(alice), "");
+        world.put_back(copy);
+        world.connect(alice);
+        world.pass(5_000);
+        assert!(
+            world.warnings(alice).contains("the server has lost 2 messages of yours"),
+            "{}",
+            world.warnings(alice)
+        );
+        assert_eq!(messages.map(|message| world.fate(alice, message)), [Fate::Stored; 2], "again");
+        world.connect(bob);
+        world.pass(5_000);
+        assert_eq!(world.said(bob), ["alice: one", "alice: two", "alice: three"]);
+        assert_eq!(messages.map(|message| world.fate(alice, message)), [Fate::Delivered; 2]);
+        both_talk(&mut world, alice, bob, ["alice", "bob"]);
+        assert_eq!(world.warnings(alice).matches("has lost").count(), 1);
+    }
+}
+
+#[test]
+fn what_a_server_has_rightly_forgotten_is_not_sent_again() {
+    let mut world = World::new(224);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    // He has it, and nothing of his arrives any more.
+    world.tamper = Some(Box::new(move |to, frame| match frame {
+        ServerFrame::Deliver(_) if to == alice => None,
+        frame => Some(frame),
+    }));
+    let message = world.send(alice, "bob", "two");
+    world.pass(5_000);
+    assert_eq!(world.fate(alice, message), Fate::Taken);
+    for _ in 0..60 {
+        world.pass(DAY_MS);
+    }
+    assert_eq!(world.fate(alice, message), Fate::Taken);
+    assert_eq!(world.said(bob), ["alice: one", "alice: two"]);
+    assert!(!world.warnings(alice).contains("has lost"), "{}", world.warnings(alice));
+}
+
+#[test]
 fn other_keys_than_were_published_do_not_make_two_devices_ask_each_other_without_end() {
     let mut world = World::new(218);
     let (alice, bob, carol) = (world.person("alice"), world.person("bob"), world.person("carol"));

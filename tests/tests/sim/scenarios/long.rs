@@ -1,6 +1,6 @@
 //! Somebody is away for long, or something waits for long.
 
-use sotto_client::api::{Command, Event, Fate, Reply, Row, RowBody};
+use sotto_client::api::{Command, Fate, Reply, Row};
 use sotto_proto::{
     frame::ServerFrame,
     limits::{DAY_MS, MAX_RETENTION_MS, RETENTION_MS},
@@ -9,13 +9,6 @@ use sotto_server::core::CoreConfig;
 use sotto_store::StoreConfig;
 
 use crate::world::World;
-
-/// Rows that could not be read at first, also those that were healed since.
-fn unreadable(world: &World, index: usize) -> usize {
-    let unreadable =
-        |event: &&Event| matches!(event, Event::Row(Row { body: RowBody::Undecryptable(_), .. }));
-    world.devices[index].events.iter().filter(unreadable).count()
-}
 
 /// Drops everything that comes from a Submit of a device: the answer, that it was taken, receipts.
 fn hear_nothing(world: &mut World, deaf: usize) {
@@ -131,7 +124,7 @@ fn what_a_server_keeps_for_longer_is_read_after_all_that_time_and_answered() {
     assert_eq!(world.screen(bob), ["alice: one", "bob: two", "alice: three", "bob: four"]);
     assert_eq!(world.screen(alice), world.screen(bob));
     assert_eq!((world.fate(alice, message), world.fate(bob, answer)), (Fate::Delivered, Fate::Delivered));
-    assert_eq!((unreadable(&world, alice), unreadable(&world, bob)), (0, 0));
+    assert_eq!((world.unreadable(alice), world.unreadable(bob)), (0, 0));
 }
 
 #[test]
@@ -207,7 +200,7 @@ fn a_signed_key_stays_for_as_long_as_the_server_hands_it_out() {
     world.connect(bob);
     world.pass(60_000);
     assert_eq!(world.said(bob), ["alice: to the old key"]);
-    assert_eq!((world.fate(alice, message), unreadable(&world, bob)), (Fate::Delivered, 0));
+    assert_eq!((world.fate(alice, message), world.unreadable(bob)), (Fate::Delivered, 0));
 }
 
 #[test]
@@ -249,8 +242,8 @@ fn keys_that_nobody_claimed_for_most_of_a_year_still_make_a_first_message_readab
     let message = world.send(alice, "bob", "at last");
     world.pass(10_000);
     assert_eq!(world.said(bob), ["alice: at last"]);
-    assert_eq!((world.fate(alice, message), unreadable(&world, bob)), (Fate::Delivered, 0));
-    assert_eq!(unreadable(&world, alice), 0);
+    assert_eq!((world.fate(alice, message), world.unreadable(bob)), (Fate::Delivered, 0));
+    assert_eq!(world.unreadable(alice), 0);
 }
 
 #[test]
@@ -321,4 +314,53 @@ fn keys_that_the_server_had_no_room_for_are_published_soon_after() {
     world.pass(40_000);
     assert_eq!(world.said(tablet).last().map(String::as_str), Some("alice: to both"));
     assert_eq!(world.copy_fate(alice, message, tablet), Some(Fate::Delivered));
+}
+
+#[test]
+fn a_clock_that_was_months_ahead_for_a_while_loses_nothing_in_silence() {
+    for days in [25, 70, 400] {
+        let mut world = World::new(216);
+        let (alice, bob) = (world.person("alice"), world.person("bob"));
+        world.send(alice, "bob", "one");
+        world.send(bob, "alice", "two");
+        world.disconnect(alice);
+        let out = world.send(alice, "bob", "waits here");
+        let here = world.send(bob, "alice", "waits there");
+        assert_eq!((world.fate(alice, out), world.fate(bob, here)), (Fate::Waiting, Fate::Stored));
+        // It starts with a clock that is wrong, and gets the time only when it has talked to the server.
+        world.crash(alice);
+        world.devices[alice].skew_ms = days * i64::try_from(DAY_MS).unwrap();
+        world.start(alice);
+        world.connect(alice);
+        world.pass(60_000);
+        let ahead = world.send(alice, "bob", "from the future");
+        world.pass(5_000);
+        world.crash(alice);
+        world.devices[alice].skew_ms = 0;
+        world.start(alice);
+        world.connect(alice);
+        world.pass(2 * DAY_MS);
+        let back = world.send(alice, "bob", "from now");
+        let answer = world.send(bob, "alice", "answer");
+        world.pass(2 * DAY_MS);
+        match world.fate(alice, out) {
+            Fate::Delivered => {}
+            Fate::Expired => {
+                assert_eq!(world.fate_reason(alice, out).as_deref(), Some("it waited here for 14 days"));
+                assert!(world.warnings(alice).contains("a message to bob did not arrive in time"));
+            }
+            other => panic!("{days} days: {other:?}"),
+        }
+        for (index, message) in [(bob, here), (alice, ahead), (alice, back), (bob, answer)] {
+            assert_eq!(world.fate(index, message), Fate::Delivered, "{days} days: {:?}", world.said(bob));
+        }
+        let said = world.said(alice);
+        for text in ["bob: two", "bob: waits there", "bob: answer"] {
+            assert_eq!(said.iter().filter(|line| *line == text).count(), 1, "{days} days: {said:?}");
+        }
+        let said = world.said(bob);
+        for text in ["alice: one", "alice: from the future", "alice: from now"] {
+            assert_eq!(said.iter().filter(|line| *line == text).count(), 1, "{days} days: {said:?}");
+        }
+    }
 }

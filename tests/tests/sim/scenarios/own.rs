@@ -245,6 +245,44 @@ fn a_wrong_password_changes_nothing_and_a_refused_device_is_gone() {
 }
 
 #[test]
+fn of_two_devices_that_change_the_list_at_once_both_have_their_way() {
+    let mut world = World::new(66);
+    let alice = world.person("alice");
+    let account = world.devices[alice].account;
+    let (laptop, phone) = (world.second_device(account, None), world.second_device(account, None));
+    for index in [alice, laptop, phone] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    let stranger = world.waiting_device(account);
+    let gone = world.devices[phone].id;
+    for index in [alice, laptop] {
+        world.devices[index].asked.clear();
+    }
+    let added = world.ask_with_key(alice, WithKey::Approve { code: stranger.code, key: PASSWORD });
+    let removed = world.ask_with_key(laptop, WithKey::Remove { device: gone, key: PASSWORD });
+    world.pass(5_000);
+    for (index, command) in [(alice, added), (laptop, removed)] {
+        let reply = world.devices[index].replies.remove(&command).expect("it is answered");
+        assert!(matches!(reply, Ok(Reply::Devices(_))), "{reply:?}");
+    }
+    let asked = [alice, laptop].into_iter().flat_map(|index| world.devices[index].asked.clone());
+    assert_eq!(asked.filter(|frame| *frame == "ReplaceList").count(), 3, "one of them was overtaken");
+    let mut served = world.devices_served(account);
+    let mut expected = vec![world.devices[alice].id, world.devices[laptop].id, stranger.id];
+    served.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(served, expected);
+    for index in [alice, laptop] {
+        let listed = devices(&mut world, index);
+        let listed = listed.iter().filter(|device| device.standing == DeviceStanding::Listed).count();
+        assert_eq!(listed, 3);
+        let warnings = world.warnings(index);
+        assert!(!warnings.contains("older") && !warnings.contains("another list"), "{warnings}");
+    }
+}
+
+#[test]
 fn a_change_that_was_overtaken_is_made_again_on_the_newest_list_but_not_without_end() {
     let mut world = World::new(63);
     let alice = world.person("alice");

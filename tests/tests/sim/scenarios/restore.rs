@@ -1,7 +1,11 @@
 //! Devices and servers that lost something, or came back from a copy.
 
 use sotto_client::api::{Command, Fate, Reply};
-use sotto_proto::limits::DAY_MS;
+use sotto_proto::{
+    frame::{FateState, ServerFrame},
+    limits::DAY_MS,
+};
+use sotto_store::Store as _;
 
 use crate::world::World;
 
@@ -19,8 +23,68 @@ fn a_device_that_lost_its_sessions_says_so_and_is_healed() {
     world.settle();
     let three = world.send(alice, "bob", "three");
     world.pass(5_000);
+    assert_eq!(world.unreadable(bob), 1);
     assert_eq!(world.screen(bob), ["alice: one", "bob: two", "alice: three"]);
     assert_eq!(world.fate(alice, three), Fate::Delivered);
+}
+
+#[test]
+fn a_machine_that_was_installed_anew_takes_the_old_ones_place_and_what_the_old_one_missed_is_said() {
+    let mut world = World::new(32);
+    let (alice, old) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.send(old, "alice", "two");
+    world.crash(old);
+    let missed = world.send(alice, "bob", "to a machine that is gone");
+    assert_eq!(world.fate(alice, missed), Fate::Stored);
+    let (account, gone) = (world.devices[old].account, world.devices[old].id);
+    let new = world.second_device(account, Some(gone));
+    // The server was told behind its back, and started again.
+    for index in [alice, new] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    let three = world.send(alice, "bob", "three");
+    let four = world.send(new, "alice", "four");
+    world.pass(2 * DAY_MS);
+    assert_eq!((world.fate(alice, three), world.fate(new, four)), (Fate::Delivered, Fate::Delivered));
+    assert_eq!(world.said(new), ["alice: three", "bob: four"]);
+    assert_eq!(world.fate(alice, missed), Fate::Expired);
+    assert!(
+        world.warnings(alice).contains("a message to bob did not arrive in time"),
+        "{}",
+        world.warnings(alice)
+    );
+}
+
+#[test]
+fn a_first_message_that_is_lost_on_its_way_keeps_none_after_it_from_being_read() {
+    let mut world = World::new(33);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let mut lost = 0;
+    world.tamper = Some(Box::new(move |to, frame| match frame {
+        ServerFrame::Deliver(_) if to == bob && lost < 1 => {
+            lost += 1;
+            None
+        }
+        frame => Some(frame),
+    }));
+    let first = world.send(alice, "bob", "lost");
+    world.pass(5_000);
+    assert_eq!(
+        (world.screen(bob).len(), world.fate(alice, first)),
+        (0, Fate::Stored),
+        "it began the conversation"
+    );
+    let second = world.send(alice, "bob", "read");
+    world.pass(5_000);
+    assert_eq!(world.said(bob), ["alice: read"]);
+    assert_eq!(world.fate(alice, second), Fate::Delivered);
+    // He acked what he was not given: that is not taken for delivered.
+    assert_eq!(world.fate(alice, first), Fate::Taken);
+    let answer = world.send(bob, "alice", "answer");
+    world.pass(5_000);
+    assert_eq!(world.fate(bob, answer), Fate::Delivered);
 }
 
 #[test]
@@ -28,6 +92,8 @@ fn an_old_copy_of_a_profile_sends_nothing() {
     let mut world = World::new(10);
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     world.send(alice, "bob", "one");
+    world.send(bob, "alice", "two");
+    assert!(world.devices[bob].asked.contains(&"Submit"));
     world.crash(bob);
     world.devices[bob]
         .store
@@ -38,8 +104,13 @@ fn an_old_copy_of_a_profile_sends_nothing() {
         })
         .unwrap();
     world.start(bob);
+    world.write(bob, "alice", "from the old copy");
+    world.devices[bob].asked.clear();
     world.connect(bob);
-    world.settle();
+    world.pass(5_000);
+    assert!(world.devices[bob].asked.contains(&"DeviceLogin"));
+    assert!(!world.devices[bob].asked.contains(&"Submit"), "{:?}", world.devices[bob].asked);
+    assert_eq!(world.screen(alice), ["alice: one", "bob: two"]);
     let (error, reconnect) = world.devices[bob].closed.clone().expect("it stops");
     assert!(!reconnect);
     assert!(error.message.contains("old copy"), "{error}");
@@ -137,4 +208,77 @@ fn what_was_held_goes_to_the_new_identity_once_it_is_accepted() {
     assert_eq!(world.fate(alice, two), Fate::Delivered);
     let seen = world.screen(laptop);
     assert_eq!(seen.iter().filter(|line| line.ends_with("two")).count(), 1, "{seen:?}");
+}
+
+#[test]
+fn what_the_identity_before_was_sent_has_a_fate_also_when_another_one_is_accepted() {
+    let mut world = World::new(30);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.disconnect(bob);
+    let two = world.send(alice, "bob", "two");
+    assert_eq!(world.fate(alice, two), Fate::Stored);
+    // Bob's account ends, with what waits for it, and another one gets the name.
+    world.crash(bob);
+    let account = world.accounts[world.devices[bob].account].id;
+    let now_ms = world.now_ms;
+    assert_eq!(world.store.remove_account(account, now_ms).wait(), Ok(true));
+    world.crash_server();
+    world.start_server();
+    let new = world.person("bob");
+    world.connect(alice);
+    let three = world.send(alice, "bob", "three");
+    world.pass(60_000);
+    assert_eq!(world.fate(alice, three), Fate::Held);
+    let name: sotto_proto::Username = "bob".parse().unwrap();
+    let Ok(Reply::Safety(safety)) = world.command(alice, Command::Safety(name.clone())) else { panic!() };
+    world.command(alice, Command::Trust { user: name, number: safety.new_number.unwrap() }).unwrap();
+    world.pass(3 * DAY_MS);
+    assert_eq!(world.fate(alice, three), Fate::Delivered);
+    assert_eq!(world.fate(alice, two), Fate::Expired);
+    assert_eq!(world.screen(new), ["alice: three"]);
+    let warnings = world.warnings(alice);
+    assert_eq!(warnings.matches("a message to bob did not arrive in time").count(), 1, "{warnings}");
+    assert!(!warnings.contains("may not have arrived"), "{warnings}");
+}
+
+#[test]
+fn what_the_identity_before_was_sent_is_not_sent_to_the_next_one_when_the_server_loses_it() {
+    let mut world = World::new(31);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.disconnect(bob);
+    let copy = world.store.copy(1_000_000);
+    let two = world.send(alice, "bob", "two");
+    assert_eq!(world.fate(alice, two), Fate::Stored);
+    world.crash(bob);
+    let account = world.accounts[world.devices[bob].account].id;
+    let now_ms = world.now_ms;
+    assert_eq!(copy.remove_account(account, now_ms).wait(), Ok(true));
+    world.disconnect(alice);
+    let three = world.send(alice, "bob", "three");
+    world.tamper = Some(Box::new(|_, frame| match frame {
+        // The server does not say yet what it has lost.
+        ServerFrame::Fates(mut fates) => {
+            fates.states.fill(FateState::Waiting);
+            Some(ServerFrame::Fates(fates))
+        }
+        frame => Some(frame),
+    }));
+    world.put_back(copy);
+    let new = world.person("bob");
+    world.connect(alice);
+    world.pass(60_000);
+    assert_eq!(world.fate(alice, three), Fate::Held);
+    let name: sotto_proto::Username = "bob".parse().unwrap();
+    let Ok(Reply::Safety(safety)) = world.command(alice, Command::Safety(name.clone())) else { panic!() };
+    world.command(alice, Command::Trust { user: name, number: safety.new_number.unwrap() }).unwrap();
+    world.pass(60_000);
+    world.tamper = None;
+    world.pass(2 * DAY_MS);
+    assert_eq!(world.fate(alice, three), Fate::Delivered);
+    assert_eq!(world.fate(alice, two), Fate::Refused);
+    assert_eq!(world.screen(new), ["alice: three"]);
+    let warned = "a message to bob did not arrive: the server lost it, and it was for the identity before";
+    assert!(world.warnings(alice).contains(warned), "{}", world.warnings(alice));
 }

@@ -3,8 +3,10 @@
 use sotto_client::{
     api::{ChatEvent, ClientError, Command, Event, Fate, Recipient, Reply, Row, RowBody},
     core::{CommandId, Input as ClientInput, WithKey},
+    store::StoreError,
 };
-use sotto_proto::MessageId;
+use sotto_crypto::PeerSessions;
+use sotto_proto::{MessageId, SessionId};
 
 use super::World;
 
@@ -146,6 +148,22 @@ impl World {
     )]
     pub(crate) fn outbox_length(&mut self, index: usize) -> u64 {
         self.devices[index].store.transaction(|tx| tx.outbox_length()).unwrap()
+    }
+
+    /// Rows that could not be read at first, also those that were healed since.
+    pub(crate) fn unreadable(&self, index: usize) -> usize {
+        let unreadable =
+            |event: &&Event| matches!(event, Event::Row(Row { body: RowBody::Undecryptable(_), .. }));
+        self.devices[index].events.iter().filter(unreadable).count()
+    }
+
+    /// The session in which a device would write to another one.
+    pub(crate) fn sending_session(&mut self, from: usize, to: usize) -> Option<SessionId> {
+        let (account, device) = (self.accounts[self.devices[to].account].id, self.devices[to].id);
+        let clock_ms = self.devices[from].clock_ms(self.now_ms);
+        let bytes = self.devices[from].store.transaction(|tx| tx.sessions(&account, &device));
+        let bytes: Result<_, StoreError> = bytes;
+        PeerSessions::from_bytes(&bytes.unwrap()?).unwrap().sending_session(clock_ms)
     }
 
     pub(crate) fn warnings(&self, index: usize) -> String {

@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Send, mut context: Context, out: &mut Output) -> R
     let end = send(&to, &mut texts, &mut session, &mut context, &mut watch, until, out)
         .await
         .unwrap_or_else(End::Broken);
-    session.close().await;
+    session.finish(out).await;
     watch.end(&end, out)
 }
 

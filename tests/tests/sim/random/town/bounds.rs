@@ -41,6 +41,7 @@ pub(super) fn check_bounds(town: &mut Town) {
 /// Nothing that the server was sent since the last look holds a text.
 pub(super) fn check_secrecy(town: &mut Town) {
     let sent = std::mem::take(&mut town.world.seen_by_server);
+    town.searched |= memmem::find(&sent, &town.world.accounts[0].id.0).is_some();
     assert!(memmem::find(&sent, MARKER.as_bytes()).is_none(), "the server was sent a text");
 }
 
@@ -52,4 +53,6 @@ pub(super) fn check_search(town: &mut Town) {
         town.typed.iter().any(|typed| town.world.devices[typed.device].replies.contains_key(&typed.command));
     let found = memmem::find(screens.concat().as_bytes(), MARKER.as_bytes()).is_some();
     assert!(found || !written, "a search that finds nothing");
+    // And in what the server was sent it has found what had to be there.
+    assert!(town.searched, "nothing was kept of what devices sent");
 }

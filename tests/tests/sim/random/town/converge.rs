@@ -1,9 +1,7 @@
 //! After everything: whoever has talked can still talk, and the two sides of each pair of devices use the same session.
 
 use rand::seq::SliceRandom;
-use sotto_client::{api::Fate, store::StoreError};
-use sotto_crypto::PeerSessions;
-use sotto_proto::SessionId;
+use sotto_client::api::Fate;
 
 use super::{
     plan::Plan,
@@ -61,7 +59,8 @@ fn same_sessions(town: &mut Town, one: usize, other: usize) {
     for mine in town.listed() {
         for theirs in town.listed() {
             if town.account(mine) == one && town.account(theirs) == other {
-                let (here, there) = (sending(town, mine, theirs), sending(town, theirs, mine));
+                let here = town.world.sending_session(mine, theirs);
+                let there = town.world.sending_session(theirs, mine);
                 assert!(
                     here.is_some() && here == there,
                     "devices {mine} and {theirs}: {here:?} and {there:?}"
@@ -69,13 +68,4 @@ fn same_sessions(town: &mut Town, one: usize, other: usize) {
             }
         }
     }
-}
-
-/// The session in which a device would write to another.
-fn sending(town: &mut Town, from: usize, to: usize) -> Option<SessionId> {
-    let (account, device) = (town.world.accounts[town.account(to)].id, town.world.devices[to].id);
-    let clock_ms = town.world.devices[from].clock_ms(town.world.now_ms);
-    let bytes = town.world.devices[from].store.transaction(|tx| tx.sessions(&account, &device));
-    let bytes: Result<_, StoreError> = bytes;
-    PeerSessions::from_bytes(&bytes.unwrap()?).unwrap().sending_session(clock_ms)
 }

@@ -9,6 +9,8 @@ use sotto_store::StoreConfig;
 
 /// Up to this seed the server keeps messages for 30 days.
 const COMMON_RETENTION: u64 = 10_000;
+/// Up to this seed a device that dies does so after one of the first few of the outputs of a batch.
+const EARLY_DEATHS: u64 = 10_500;
 
 /// A kind of step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +111,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Whether devices die also after many outputs of a batch.
+    pub(super) fn late_deaths(&self) -> bool {
+        self.seed > EARLY_DEATHS
+    }
+
     /// What a seed asks for, cut after `steps` and without some kinds of steps.
     pub(super) fn new(seed: u64, steps: Option<u64>, without: &BTreeSet<String>) -> Self {
         let mut rng = StdRng::seed_from_u64(seed ^ 0x0074_6f77_6e70_6c61);

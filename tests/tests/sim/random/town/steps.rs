@@ -50,6 +50,8 @@ pub(super) struct Town {
     /// A device that is away.
     away: Option<usize>,
     full_disk: bool,
+    /// Whether the search for texts has found an account's id in what the server was sent.
+    pub(super) searched: bool,
     /// Devices at which nobody sits.
     got_up: BTreeSet<usize>,
     plan: Plan,
@@ -76,6 +78,7 @@ impl Town {
             cut_off: BTreeSet::new(),
             away: None,
             full_disk: false,
+            searched: false,
             got_up: BTreeSet::new(),
             plan: plan.clone(),
         };
@@ -233,8 +236,12 @@ impl Town {
             // The server hears nothing of it.
             self.world.break_unnoticed(device, rng.random_range(0..8));
         }
-        let death =
-            if rng.random_bool(0.4) { Death::BeforeCommit } else { Death::After(rng.random_range(0..6)) };
+        let death = if rng.random_bool(0.4) {
+            Death::BeforeCommit
+        } else {
+            let outputs = rng.random_range(0..6);
+            Death::After(if self.plan.late_deaths() { outputs * outputs } else { outputs })
+        };
         self.world.run_device_until(device, rng.random_range(1..20), death);
         self.world.crash(device);
     }
