@@ -305,13 +305,19 @@ mod tests {
         bob.register(&store);
         let counts = store.put_prekeys(bob.device, conformance::upload(1, 1..3, 1..4)).wait().unwrap();
         assert_eq!((counts.one_time, counts.one_time_kem), (2, 3));
-        let incarnation = || store.mailbox(bob.device).wait().unwrap().unwrap().incarnation;
+        let number =
+            conformance::put(&store, 1, 1, vec![conformance::envelope(bob.device, 1, 10)]).numbers[0];
+        store.ack(bob.device, number.unwrap()).wait().unwrap();
+        let mailbox = || store.mailbox(bob.device).wait().unwrap().unwrap();
+        let incarnation = || mailbox().incarnation;
+        assert_eq!(Some(mailbox().acked), number);
         let mut seen = vec![incarnation()];
         assert_eq!(incarnation(), seen[0]);
         for _ in 0..2 {
             store.restored();
             assert!(!seen.contains(&incarnation()), "also where nothing happened in between");
             seen.push(incarnation());
+            assert_eq!(mailbox().acked, QueueNumber(0), "nothing in this life");
         }
         let counts = store.prekey_counts(bob.device).wait().unwrap();
         assert_eq!((counts.one_time, counts.one_time_kem), (0, 0));
