@@ -340,10 +340,14 @@ impl Core {
     }
 
     /// A time that the server too takes for now: it refuses lists from its future.
-    pub(super) fn sound_ms(&self, now_ms: u64) -> u64 {
-        self.server_ms.map_or(now_ms, |(server_ms, then_ms)| {
-            now_ms.min(server_ms.saturating_add(now_ms.saturating_sub(then_ms)))
-        })
+    fn sound_ms(&self, now_ms: u64) -> u64 {
+        self.server_now_ms(now_ms).map_or(now_ms, |server_ms| now_ms.min(server_ms))
+    }
+
+    /// The server's clock, as far as it is known on this connection; not where this device's was set back meanwhile.
+    pub(super) fn server_now_ms(&self, now_ms: u64) -> Option<u64> {
+        let (server_ms, then_ms) = self.server_ms?;
+        Some(server_ms.saturating_add(now_ms.checked_sub(then_ms)?))
     }
 
     /// The server has the new list.

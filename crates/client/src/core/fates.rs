@@ -21,11 +21,13 @@ use crate::{
 /// Why a message stays `stored`.
 pub(super) const UNHEARD_OF: &str =
     "this device was away for longer than the server remembers whether it was fetched";
+/// The name of the number in `meta` that says when that was last looked for, the server's Unix milliseconds.
+const UNHEARD_MS: &str = "unheard_ms";
 /// Messages of which that is said in one day's work; the rest the next day.
 const NOTED_AT_ONCE: u32 = 10_000;
 
 impl Core {
-    /// Asks the server after everything without a receipt, a page at a time.
+    /// Asks the server after everything without a receipt that it can still know of, by its own clock, a page at a time.
     pub(super) fn ask_fates(
         &mut self,
         step: &mut Step<'_, '_>,
@@ -34,7 +36,8 @@ impl Core {
         if after.is_none() {
             self.lost.clear();
         }
-        let since_ms = step.now_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS);
+        let now_ms = self.server_now_ms(step.now_ms).unwrap_or(step.now_ms);
+        let since_ms = now_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS);
         let limit = u32::try_from(MAX_FATES_PER_QUERY).unwrap_or(u32::MAX);
         let tags: Vec<FateTag> =
             step.tx.open_fates(since_ms, after, limit)?.into_iter().map(|fate| fate.tag).collect();
@@ -45,6 +48,7 @@ impl Core {
             } else if !self.lost.is_empty() {
                 self.put_back(step)?;
             }
+            self.note_unheard_of(step)?;
         } else {
             let frame = ClientFrame::QueryFates(QueryFates { tags: tags.clone() });
             self.send(step, Asked::Fates { tags }, frame);
@@ -74,17 +78,26 @@ impl Core {
     /// Whether a server that has lost nothing would know what became of a copy: for as long as it told on this connection, but
     /// not longer than by default, for it may keep for longer only since today.
     fn should_be_known(&self, step: &Step<'_, '_>, tag: &FateTag) -> Result<bool, CoreError> {
-        let Some(copy) = step.tx.fate_by_tag(tag)? else { return Ok(false) };
-        // Clocks may disagree a little, and what is old enough is forgotten in steps.
+        let (Some(copy), Some(server_ms)) = (step.tx.fate_by_tag(tag)?, self.server_now_ms(step.now_ms))
+        else {
+            return Ok(false);
+        };
+        // By its own clock. A receipt that came before the server's answer was noted by this device's, hence the day.
         let known_ms = self.told_retention_ms.min(RETENTION_MS) + FATE_MARGIN_MS - DAY_MS;
-        Ok(self.sound_ms(step.now_ms) < copy.stored_ms.saturating_add(known_ms))
+        Ok(server_ms < copy.stored_ms.saturating_add(known_ms))
     }
 
-    /// Says of which messages nothing will be heard any more from the server: this device was away for longer than the server
-    /// remembers. A receipt may still come.
-    pub(super) fn note_unheard_of(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
-        // A day more: the question after the last ones that the server remembers may be on its way.
-        let before_ms = step.now_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS + DAY_MS);
+    /// Says, once a day, of which messages nothing will be heard any more from the server: this device was away for longer
+    /// than the server remembers. A receipt may still come.
+    fn note_unheard_of(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        let Some(server_ms) = self.server_now_ms(step.now_ms) else { return Ok(()) };
+        let last_ms = step.tx.number(UNHEARD_MS)?;
+        if (last_ms..last_ms.saturating_add(DAY_MS)).contains(&server_ms) {
+            return Ok(());
+        }
+        step.tx.set_number(UNHEARD_MS, server_ms)?;
+        // A day more: what was asked last may have been answered by a little later clock.
+        let before_ms = server_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS + DAY_MS);
         for message in step.tx.unheard_of(&self.me.account, before_ms, UNHEARD_OF, NOTED_AT_ONCE)? {
             let Some(row) = step.tx.sent_message(&message)? else { continue };
             self.set_fate(step, &row, Fate::Stored, Some(UNHEARD_OF), false)?;

@@ -204,7 +204,8 @@ impl Core {
     /// What is due once a day and at the start: wipes what is out of use.
     pub(super) fn upkeep(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
         self.forget_held(step)?;
-        if step.now_ms < self.upkeep_ms {
+        // More than a day away it is only where the clock was set back meanwhile.
+        if (self.upkeep_ms.saturating_sub(DAY_MS)..self.upkeep_ms).contains(&step.now_ms) {
             return Ok(());
         }
         // Once a day however often the client is started; a clock that was set back does not put it off for ever.
@@ -236,8 +237,7 @@ impl Core {
             self.wipe_keys(step, kept_ms)?;
         }
         step.tx.forget_sent_bodies(before_ms)?;
-        step.tx.forget_unblocked(before_ms)?;
-        self.note_unheard_of(step)
+        Ok(step.tx.forget_unblocked(before_ms)?)
     }
 
     /// Wipes private keys that nothing can be sealed to any more that still arrives.

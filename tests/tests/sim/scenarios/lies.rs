@@ -241,23 +241,32 @@ fn a_server_that_silently_goes_back_to_a_copy_is_noticed_and_what_it_lost_is_sen
 
 #[test]
 fn what_a_server_has_rightly_forgotten_is_not_sent_again() {
-    let mut world = World::new(224);
-    let (alice, bob) = (world.person("alice"), world.person("bob"));
-    world.send(alice, "bob", "one");
-    // He has it, and nothing of his arrives any more.
-    world.tamper = Some(Box::new(move |to, frame| match frame {
-        ServerFrame::Deliver(_) if to == alice => None,
-        frame => Some(frame),
-    }));
-    let message = world.send(alice, "bob", "two");
-    world.pass(5_000);
-    assert_eq!(world.fate(alice, message), Fate::Taken);
-    for _ in 0..60 {
-        world.pass(DAY_MS);
+    for skew_days in [0, -70, 70] {
+        let mut world = World::new(224);
+        let (alice, bob) = (world.person("alice"), world.person("bob"));
+        world.send(alice, "bob", "one");
+        world.crash(alice);
+        world.devices[alice].skew_ms = skew_days * i64::try_from(DAY_MS).unwrap();
+        world.start(alice);
+        world.connect(alice);
+        // He has it, and nothing of his arrives any more.
+        world.tamper = Some(Box::new(move |to, frame| match frame {
+            ServerFrame::Deliver(_) if to == alice => None,
+            frame => Some(frame),
+        }));
+        let message = world.send(alice, "bob", "two");
+        world.pass(5_000);
+        assert_eq!(world.fate(alice, message), Fate::Taken);
+        world.devices[alice].asked.clear();
+        for _ in 0..60 {
+            world.pass(DAY_MS);
+        }
+        let asked: std::collections::BTreeSet<_> = world.devices[alice].asked.iter().copied().collect();
+        assert!(asked.contains("QueryFates"), "{skew_days}: {asked:?}");
+        assert_eq!(world.fate(alice, message), Fate::Taken);
+        assert_eq!(world.said(bob), ["alice: one", "alice: two"]);
+        assert!(!world.warnings(alice).contains("has lost"), "{}", world.warnings(alice));
     }
-    assert_eq!(world.fate(alice, message), Fate::Taken);
-    assert_eq!(world.said(bob), ["alice: one", "alice: two"]);
-    assert!(!world.warnings(alice).contains("has lost"), "{}", world.warnings(alice));
 }
 
 #[test]

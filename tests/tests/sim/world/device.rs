@@ -12,7 +12,7 @@ use sotto_client::{
 use sotto_proto::{
     DeviceId, SignedDeviceList,
     frame::{ClientFrame, FrameDecoder},
-    limits::{DAY_MS, MAX_FRAME},
+    limits::{self, DAY_MS, MAX_FRAME},
 };
 use sotto_server::core::{ConnectionId, Input as ServerInput};
 
@@ -182,6 +182,7 @@ impl World {
             ClientOutput::Send { request, frame } => {
                 if let Some(connection) = device.connection {
                     self.seen_by_server.extend(frame.encode(request).unwrap());
+                    check_bounds(&frame);
                     if let ClientFrame::Submit(submit) = &frame {
                         self.note_submit(index, submit);
                     }
@@ -206,6 +207,33 @@ impl World {
             }
             ClientOutput::WakeAt(wake_ms) => device.wake_ms = Some(wake_ms),
         }
+    }
+}
+
+/// A client asks for no more at a time than a server answers.
+fn check_bounds(frame: &ClientFrame) {
+    let within =
+        |what: &str, count: usize, most: usize| assert!(count <= most, "{count} {what} in one request");
+    match frame {
+        ClientFrame::Submit(submit) => {
+            within("envelopes", submit.envelopes.len(), limits::MAX_ENVELOPES_PER_SUBMIT);
+            within("lists", submit.lists.len(), limits::MAX_LISTS);
+            for outgoing in &submit.envelopes {
+                within("bytes of an envelope", outgoing.envelope.len(), limits::MAX_ENVELOPE);
+            }
+        }
+        ClientFrame::LookupLists(lookup) => {
+            within("lists", lookup.names.len() + lookup.accounts.len(), limits::MAX_LISTS);
+        }
+        ClientFrame::ClaimBundles(claim) => within("devices", claim.devices.len(), limits::MAX_DEVICES),
+        ClientFrame::QueryFates(query) => within("tags", query.tags.len(), limits::MAX_FATES_PER_QUERY),
+        ClientFrame::PublishKeys(publish) => {
+            let upload = &publish.upload;
+            within("one-time keys", upload.one_time.len(), limits::MAX_ONE_TIME_PREKEYS);
+            within("one-time ML-KEM keys", upload.one_time_kem.len(), limits::MAX_ONE_TIME_KEM_PREKEYS);
+        }
+        ClientFrame::ListUsers(list) => within("names", list.limit.into(), limits::MAX_USERS_PER_PAGE),
+        _ => {}
     }
 }
 
