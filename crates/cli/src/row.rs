@@ -63,12 +63,17 @@ pub(crate) fn who(row: &Row) -> String {
 /// What became of a message, why, and who does not get it.
 fn became(row: &Row, fate: Fate) -> String {
     let why = row.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    let but = match row.unreached.len() {
-        0 => String::new(),
-        1 => "; one device does not get it".to_owned(),
-        count => format!("; {count} devices do not get it"),
-    };
+    let but = missed(row.unreached.len()).map(|missed| format!("; {missed}")).unwrap_or_default();
     format!("{}{why}{but}", fate_words(fate))
+}
+
+/// How many of the recipient's devices do not get a message that others get; `None` for none.
+pub(crate) fn missed(devices: usize) -> Option<String> {
+    match devices {
+        0 => None,
+        1 => Some("one device does not get it".to_owned()),
+        count => Some(format!("{count} devices do not get it")),
+    }
 }
 
 /// What became of a message, for a person.

@@ -6,6 +6,7 @@ use sotto_proto::content::MAX_TEXT;
 
 use super::{Ask, Machine, Mode};
 use crate::output::Tone;
+use crate::row::missed;
 
 /// Messages whose fate is watched; of more than that the outbox tells.
 const WATCHED: usize = 1_000;
@@ -54,7 +55,8 @@ impl Machine {
                     self.written.insert(message, written);
                     self.fate(fate);
                 } else if fate == Fate::Held {
-                    self.became(&written, Fate::Held, None, false);
+                    let (reason, devices) = (None, Vec::new());
+                    self.became(&written, &MessageFate { message, fate, reason, connected: false, devices });
                 } else {
                     if !self.online {
                         self.waits(&mut written);
@@ -97,7 +99,7 @@ impl Machine {
             }
             return;
         };
-        self.became(&written, fate.fate, fate.reason.as_deref(), fate.connected);
+        self.became(&written, &fate);
     }
 
     /// The connection is gone while messages were on their way.
@@ -117,19 +119,22 @@ impl Machine {
         );
     }
 
-    fn became(&mut self, written: &Written, fate: Fate, reason: Option<&str>, connected: bool) {
+    fn became(&mut self, written: &Written, told: &MessageFate) {
         let to = &written.to;
         let text = quoted(&written.excerpt);
-        let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        match fate {
+        let why = told.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        match told.fate {
             Fate::Stored | Fate::Taken | Fate::Delivered | Fate::Read => {
-                let there = connected || fate > Fate::Stored;
+                let there = told.connected || told.fate > Fate::Stored;
                 let what = if there { "sent".to_owned() } else { format!("queued ({to} is offline)") };
                 match (written.said_to_wait, written.live, there) {
                     (true, ..) => self.said.toned(Tone::Good, &format!("({what}, to {to}: {text})")),
                     (false, true, true) => {}
                     (false, true, false) => self.said.line(&format!("({what}: {text})")),
                     (false, false, _) => self.said.line(&what),
+                }
+                if let Some(missed) = missed(told.unreached().len()) {
+                    self.said.toned(Tone::Bad, &format!("({missed}, to {to}: {text})"));
                 }
             }
             Fate::UnknownUser => self.no_such_user(written),

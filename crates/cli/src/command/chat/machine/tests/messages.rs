@@ -71,6 +71,16 @@ fn what_is_not_plain_success_is_said_in_place() {
         (STORED(1, true), ""),
         (STORED(1, false), "(queued (bob is offline): \"hello\")"),
         (fate(Fate::Delivered, None), ""),
+        (
+            Event::Fate(MessageFate {
+                message: MessageId([1; 16]),
+                fate: Fate::Stored,
+                reason: None,
+                connected: true,
+                devices: vec![("phone".into(), Fate::Stored), ("tablet".into(), Fate::Expired)],
+            }),
+            "(one device does not get it, to bob: \"hello\")",
+        ),
         (fate(Fate::Refused, Some("mailbox full")), "Refused, to bob: \"hello\" (mailbox full)"),
         (
             fate(Fate::Held, Some("his key changed")),
