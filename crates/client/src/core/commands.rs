@@ -393,6 +393,10 @@ impl Core {
         self.block_follows(step, old, &account)?;
         // What the old identity was sent is not for the new one to ask for.
         step.tx.forget_sent_to(&old.account)?;
+        if account == old.account {
+            // By the account's id alone nobody could tell any more for which identity a copy was.
+            step.tx.forget_open_fates(&account)?;
+        }
         for entry in step.tx.lane(&old.account, true, LANE_LIMIT)?.iter().filter(|entry| entry.was_lost()) {
             step.tx.remove_entry(entry.entry)?;
             self.settle(step, &entry.message, Fate::Refused, Some(FOR_BEFORE))?;

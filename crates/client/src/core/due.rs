@@ -87,7 +87,9 @@ impl Core {
             && let (Some(account), Some(device)) = (entry.account, entry.device)
         {
             // A copy that the server lost, and that could not be sent again.
-            self.device_fate(step, &entry.message, account, device, Fate::Expired)?;
+            let tag = FateTag(step.random());
+            expire_copy(step, entry, account, device, tag)?;
+            self.refresh_fate(step, &entry.message, false)?;
         }
         Ok(())
     }
@@ -119,7 +121,9 @@ impl Core {
         // Where the list has no device, no copy says it.
         self.settle(step, &entry.message, Fate::Expired, Some(for_all))?;
         let reason = if reached { for_some } else { Some(for_all) };
-        self.refresh_doubtful_fate(step, &entry.message, false, reason)
+        self.refresh_doubtful_fate(step, &entry.message, false, reason)?;
+        self.undelivered.look_at(entry.message, step.now_ms);
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     Core, CoreError, RESTORED, Step,
     due::{MAYBE_COPIED, MAYBE_SENT},
     requests::Asked,
-    retention::retention_ms,
+    retention::{retention_ms, shortest_retention_ms},
     submitted::refusal_text,
 };
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 /// Why a message stays `stored`.
 pub(super) const UNHEARD_OF: &str =
     "this device was away for longer than the server remembers whether it was fetched";
+/// When everything is asked for again that was to be while it was being asked for, milliseconds.
+const WALK_AGAIN_MS: u64 = 1_000;
 /// The name of the number in `meta` that says when that was last looked for, the server's Unix milliseconds.
 const UNHEARD_MS: &str = "unheard_ms";
 /// Messages of which that is said in one day's work; the rest the next day.
@@ -34,6 +36,11 @@ impl Core {
         after: Option<&FateTag>,
     ) -> Result<(), CoreError> {
         if after.is_none() {
+            if self.requests.asks_fates() {
+                // One walk at a time: the end of each acts on all that it has found.
+                self.fates_again_ms = Some(step.now_ms.saturating_add(WALK_AGAIN_MS));
+                return Ok(());
+            }
             self.lost.clear();
         }
         let now_ms = self.server_now_ms(step.now_ms).unwrap_or(step.now_ms);
@@ -69,22 +76,38 @@ impl Core {
                 FateState::Unknown if self.restored || self.should_be_known(step, tag)? => {
                     self.lost.push(*tag);
                 }
-                FateState::Waiting | FateState::Unknown => {}
+                FateState::Waiting => self.still_waits(step, tag)?,
+                FateState::Unknown => {}
             }
         }
         self.ask_fates(step, tags.last())
     }
 
-    /// Whether a server that has lost nothing would know what became of a copy: for as long as it told on this connection, but
-    /// not longer than by default, for it may keep for longer only since today.
+    /// The server knows of a copy that it has not been fetched. Where this device's clock was set forward on a connection, it may
+    /// have said that nothing would be heard of it any more.
+    fn still_waits(&mut self, step: &mut Step<'_, '_>, tag: &FateTag) -> Result<(), CoreError> {
+        let Some(copy) = step.tx.fate_by_tag(tag)? else { return Ok(()) };
+        match step.tx.sent_message(&copy.message)? {
+            Some(row)
+                if row.reason.as_deref() == Some(UNHEARD_OF)
+                    && for_recipient(&copy, &row, &self.me.account) =>
+            {
+                self.set_fate(step, &row, Fate::Stored, None, false)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a server that has lost nothing would know what became of a copy. It forgets by the retention time of when it was
+    /// stored; more than the default is not counted on.
     fn should_be_known(&self, step: &Step<'_, '_>, tag: &FateTag) -> Result<bool, CoreError> {
         let (Some(copy), Some(server_ms)) = (step.tx.fate_by_tag(tag)?, self.server_now_ms(step.now_ms))
         else {
             return Ok(false);
         };
-        // By its own clock. A receipt that came before the server's answer was noted by this device's, hence the day.
-        let known_ms = self.told_retention_ms.min(RETENTION_MS) + FATE_MARGIN_MS - DAY_MS;
-        Ok(server_ms < copy.stored_ms.saturating_add(known_ms))
+        let retention_ms = shortest_retention_ms(step, server_ms)?.min(RETENTION_MS);
+        // A day for what is not exact about clocks.
+        Ok(server_ms < copy.stored_ms.saturating_add(retention_ms + FATE_MARGIN_MS - DAY_MS))
     }
 
     /// Says, once a day, of which messages nothing will be heard any more from the server: this device was away for longer

@@ -60,6 +60,9 @@ impl Core {
         }
         let mut wake_ms = earlier(self.look_up(step, sought), self.recount(step));
         wake_ms = earlier(earlier(wake_ms, ask_ms), self.ask_fates_again(step)?);
+        if self.put_back_waits(step)? {
+            return Ok(wake_ms);
+        }
         for (account, user) in step.tx.lanes()? {
             // The server takes this many requests at a time; what is more waits here as well as there.
             if self.requests.len() >= MAX_PIPELINED / 2 {

@@ -81,6 +81,7 @@ impl Core {
         self.doubted.clear();
         self.lost.clear();
         self.fates_again_ms = None;
+        self.unseal_due = false;
         self.password_again = account::AskAgain::default();
         self.ack_due = false;
         self.drained_due = false;
@@ -261,8 +262,7 @@ impl Core {
 
     fn greeted(&mut self, step: &mut Step<'_, '_>, welcome: &Welcome) -> Result<(), CoreError> {
         let Link::Opening { server, exporter } = &self.link else { return Ok(()) };
-        note_retention(step, welcome.limits.retention_ms)?;
-        self.told_retention_ms = welcome.limits.retention_ms;
+        note_retention(step, welcome.limits.retention_ms, welcome.now_ms)?;
         self.server_ms = Some((welcome.now_ms, step.now_ms));
         self.chats.told_interactive = self.options.interactive;
         self.link = Link::LoggingIn(Login::new(*server, welcome.challenge, *exporter));
@@ -281,6 +281,10 @@ impl Core {
         self.tell_interactive(step);
         self.resume_password_change(step)?;
         self.key_counts(step, &device.prekeys, true)?;
+        if self.restored {
+            // Begun on an earlier connection, perhaps; nothing is under way on this one yet.
+            step.tx.unseal_outbox()?;
+        }
         self.ask_fates(step, None)?;
         self.hole(step, device.mailbox.lost_through)
     }

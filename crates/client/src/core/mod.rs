@@ -152,8 +152,8 @@ pub struct Core {
     blocks_again_ms: u64,
     /// The server's clock at this connection's beginning, and this device's at that moment.
     server_ms: Option<(u64, u64)>,
-    /// How long this connection's server keeps what nobody fetches, as it says, milliseconds.
-    told_retention_ms: u64,
+    /// Whether everything is to be sealed anew once nothing is under way: the server was put back to a copy of its data.
+    unseal_due: bool,
     /// Whether something was committed that the server has not been told.
     ack_due: bool,
     /// Whether everything that waited in the mailbox has come, and the faces have not been told.
@@ -240,7 +240,7 @@ impl Core {
             blocking: BTreeSet::new(),
             blocks_again_ms: 0,
             server_ms: None,
-            told_retention_ms: 0,
+            unseal_due: false,
             ack_due: false,
             drained_due: false,
             restored: tx.number(RESTORED)? != 0,

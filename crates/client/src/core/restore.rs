@@ -1,6 +1,6 @@
 //! A server whose data was restored: what it lost is sent again, and contacts whose account it lost are waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sotto_proto::{
     FateTag,
@@ -41,20 +41,38 @@ impl Core {
     }
 
     /// The server does not know what it has said to be stored, though its mailboxes go on: its data was put back to a copy, by
-    /// whoever may do that to its machine. What it lost is sent again. Messages that were written since this connection began
-    /// may have left before it.
+    /// whoever may do that to its machine. From here on it is as after a restore.
     pub(super) fn put_back(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        let mut messages = BTreeSet::new();
+        for tag in std::mem::take(&mut self.lost) {
+            messages.extend(step.tx.fate_by_tag(&tag)?.map(|copy| copy.message));
+        }
+        let messages =
+            if messages.len() == 1 { "a message".to_owned() } else { format!("{} messages", messages.len()) };
+        step.warn(format!(
+            "the server has lost {messages} of yours that it had stored, as after an older copy of its data was put back: \
+             what it lost is sent again"
+        ));
+        self.restored = true;
+        step.tx.set_number(RESTORED, 1)?;
         step.tx.set_number(RESTORED_MS, step.now_ms)?;
         step.tx.forget_told()?;
-        let count = self.send_lost(step)?;
-        if count > 0 {
-            let messages = if count == 1 { "a message".to_owned() } else { format!("{count} messages") };
-            step.warn(format!(
-                "the server has lost {messages} of yours that it had stored, as after an older copy of its data was put \
-                 back: what it lost is sent again"
-            ));
-        }
+        self.unseal_due = true;
         Ok(())
+    }
+
+    /// Begins the restore that [`Self::put_back`] has noticed, once nothing is under way any more. Whether that is still to be
+    /// waited for.
+    pub(super) fn put_back_waits(&mut self, step: &mut Step<'_, '_>) -> Result<bool, CoreError> {
+        if self.unseal_due {
+            if self.lanes.values().any(|lane| lane.in_flight) || self.requests.asks_fates() {
+                return Ok(true);
+            }
+            self.unseal_due = false;
+            step.tx.unseal_outbox()?;
+            self.ask_fates(step, None)?;
+        }
+        Ok(false)
     }
 
     /// Whether the server's data was restored so lately that contacts whose account it lost may still come back.
@@ -65,8 +83,8 @@ impl Core {
 
     /// The server's data was restored to before it stored these copies. They are sealed again under the same message
     /// ids, so that who has them drops them. A message of which its recipient has nothing goes back to the head of
-    /// the outbox, in the order of the history; of others, the copies that are gone. How many messages it was.
-    pub(super) fn send_lost(&mut self, step: &mut Step<'_, '_>) -> Result<usize, CoreError> {
+    /// the outbox, in the order of the history; of others, the copies that are gone.
+    pub(super) fn send_lost(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
         let mut messages: BTreeMap<i64, (StoredMessage, Vec<CopyFate>)> = BTreeMap::new();
         for tag in std::mem::take(&mut self.lost) {
             let Some(fate) = step.tx.fate_by_tag(&tag)? else { continue };
@@ -77,25 +95,27 @@ impl Core {
             }
             messages.entry(said.place).or_insert_with(|| (said, Vec::new())).1.push(fate);
         }
-        let count = messages.len();
+        let me = self.me.account;
         let mut whole = Vec::new();
         for (said, lost) in messages.into_values() {
-            let left = step.tx.fates_of(&said.message)?.into_iter().any(|fate| {
-                fate.account == said.conversation && lost.iter().all(|lost| lost.tag != fate.tag)
-            });
-            if left {
+            let left =
+                step.tx.fates_of(&said.message)?.into_iter().any(|fate| {
+                    for_recipient(&fate, &said, &me) && lost.iter().all(|lost| lost.tag != fate.tag)
+                });
+            // A copy for an own device alone is never a reason to send it to somebody else.
+            if !left && lost.iter().any(|copy| for_recipient(copy, &said, &me)) {
+                whole.push((said, lost));
+            } else {
                 for fate in &lost {
                     self.send_copy_again(step, &said, fate)?;
                 }
-            } else {
-                whole.push((said, lost));
             }
         }
         // The last one first, each before all others.
         for (said, lost) in whole.iter().rev() {
             self.send_message_again(step, said, lost)?;
         }
-        Ok(count)
+        Ok(())
     }
 
     /// What the identity before was sent, and the server lost, is not for the one that was accepted since.
@@ -108,7 +128,7 @@ impl Core {
         step.tx.remove_fate(tag)?;
         let left = step.tx.fates_of(&said.message)?;
         if left.iter().any(|copy| for_recipient(copy, said, &self.me.account)) {
-            return Ok(());
+            return self.refresh_fate(step, &said.message, false);
         }
         self.settle(step, &said.message, Fate::Refused, Some(FOR_BEFORE))
     }
@@ -146,6 +166,8 @@ impl Core {
         said: &StoredMessage,
         fate: &CopyFate,
     ) -> Result<(), CoreError> {
+        // Under its old tag nothing will be heard of it.
+        step.tx.remove_fate(&fate.tag)?;
         if step.tx.waits_for(&fate.message, &fate.device)? {
             return Ok(());
         }

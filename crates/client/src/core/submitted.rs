@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sotto_proto::{
     AccountId, FateTag, SignedDeviceList, SubmissionId,
+    content::kind,
     frame::{
         ClientFrame, ErrorCode, ErrorReply, FateState, Outcome, QueryFates, Refusal, StaleDevices, Submitted,
     },
@@ -292,7 +293,12 @@ impl Core {
                     Some(FateState::Expired) => Fate::Expired,
                 };
                 had = true;
-                settle_copy(step, &entry, &copy, state, entry.created_ms)?;
+                // It was stored then or later, by a clock that may not be the server's.
+                let offset_ms = self.server_ms.map_or(0, |(server_ms, then_ms)| {
+                    server_ms.cast_signed().wrapping_sub(then_ms.cast_signed())
+                });
+                let stored_ms = entry.created_ms.saturating_add_signed(offset_ms);
+                settle_copy(step, &entry, &copy, state, stored_ms)?;
             }
             if entry.created_ms < before_ms {
                 self.expire_entry(step, &entry)?;
@@ -313,7 +319,7 @@ fn settle_copy(
     stored_ms: u64,
 ) -> Result<(), CoreError> {
     step.tx.remove_copy(entry.entry, &copy.device)?;
-    if entry.user || is_message(entry.kind) {
+    if entry.user || is_message(entry.kind) || entry.kind == kind::SYNC_SENT {
         step.tx.add_fate(&CopyFate {
             message: entry.message,
             account: copy.account,

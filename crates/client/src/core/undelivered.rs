@@ -15,18 +15,21 @@ use crate::{api::Fate, store::StoredMessage};
 
 /// Lines at once; what is beyond is counted together.
 const LINES: usize = 5;
-/// Between two warnings: what a clock ends in many small steps is said in few lines.
-const BETWEEN_MS: u64 = 10_000;
+/// As long as more come so soon after each other, milliseconds: what a clock ends in many small steps is said in few lines.
+const MORE_MS: u64 = 100;
+/// But no longer than this.
+const AT_LAST_MS: u64 = 10_000;
 /// Messages that are remembered until they are told of: more than a day's work finds at a time.
 const REMEMBERED: usize = 20_000;
 /// Whoever wrote a message that is refused so soon is told by the program in which they wrote it.
-const STILL_THERE_MS: u64 = 60_000;
+const STILL_THERE_MS: u64 = 5_000;
 
-/// Messages that did not arrive and of which nobody was told, and when somebody last was of others.
+/// Messages that did not arrive and of which nobody was told, since when there are some, and whether one has just come.
 #[derive(Debug, Default)]
 pub(super) struct Undelivered {
     messages: BTreeSet<MessageId>,
-    told_ms: u64,
+    since_ms: Option<u64>,
+    fresh: bool,
 }
 
 impl Undelivered {
@@ -41,8 +44,16 @@ impl Undelivered {
             }
             _ => false,
         };
-        if lost && self.messages.len() < REMEMBERED {
-            self.messages.insert(row.message);
+        if lost {
+            self.look_at(row.message, now_ms);
+        }
+    }
+
+    /// Something has ended that may have come to this.
+    pub(super) fn look_at(&mut self, message: MessageId, now_ms: u64) {
+        if self.messages.len() < REMEMBERED && self.messages.insert(message) {
+            self.fresh = true;
+            self.since_ms.get_or_insert(now_ms);
         }
     }
 
@@ -59,11 +70,12 @@ impl Core {
         if self.undelivered.messages.is_empty() || self.requests.asks_fates() {
             return Ok(None);
         }
-        let told_ms = self.undelivered.told_ms;
-        let next_ms = told_ms.saturating_add(BETWEEN_MS);
-        if (told_ms..next_ms).contains(&step.now_ms) {
-            return Ok(Some(next_ms));
+        let since_ms = self.undelivered.since_ms.unwrap_or(step.now_ms);
+        let waits = (since_ms..since_ms.saturating_add(AT_LAST_MS)).contains(&step.now_ms);
+        if std::mem::take(&mut self.undelivered.fresh) && waits {
+            return Ok(Some(step.now_ms.saturating_add(MORE_MS)));
         }
+        self.undelivered.since_ms = None;
         let mut lines: BTreeMap<(String, String, String), usize> = BTreeMap::new();
         for message in std::mem::take(&mut self.undelivered.messages) {
             let Some(row) = step.tx.sent_message(&message)? else { continue };
@@ -82,10 +94,6 @@ impl Core {
             let why = row.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
             *lines.entry((whom, place, format!("{became}{why}"))).or_default() += 1;
         }
-        if lines.is_empty() {
-            return Ok(None);
-        }
-        self.undelivered.told_ms = step.now_ms;
         let others: usize = lines.values().skip(LINES).sum();
         for ((whom, place, became), count) in lines.into_iter().take(LINES) {
             let messages = if count == 1 { "a message".to_owned() } else { format!("{count} messages") };

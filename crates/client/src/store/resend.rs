@@ -140,6 +140,12 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Asks no more for what became of what was sent to an account.
+    pub fn forget_open_fates(&self, account: &AccountId) -> Result<(), StoreError> {
+        self.run("DELETE FROM fate WHERE account = ?1 AND state IN ('stored', 'taken')", params![account.0])?;
+        Ok(())
+    }
+
     /// Forgets bodies that were sent before a time.
     pub fn forget_sent_bodies(&self, before_ms: u64) -> Result<(), StoreError> {
         self.run("DELETE FROM sent_body WHERE sent_ms < ?1", params![signed(before_ms)])?;

@@ -56,12 +56,12 @@ impl Core {
             if connection.blocked || connection.due_ms.is_some() || connection.unread >= UNREAD_LIMIT {
                 return;
             }
-            let proven = connection.proven.map(|(account, _)| account);
-            let own = connection.session.as_ref().map(|session| session.account).or(proven);
+            let own = connection.account();
+            let signed_in = connection.session.is_some();
             let Some(head) = connection.queue.front_mut() else { return };
             if !head.looked {
                 head.looked = true;
-                let wanted = accounts_named(&head.frame, own);
+                let wanted = accounts_named(&head.frame, own, signed_in);
                 let mut missing = Vec::new();
                 for wanted in wanted {
                     match self.known.find(&wanted) {
@@ -258,7 +258,7 @@ pub(super) fn look_up(wanted: &AccountRef) -> StoreCall {
 }
 
 /// The accounts that a request's start looks at.
-fn accounts_named(frame: &ClientFrame, own: Option<AccountId>) -> Vec<AccountRef> {
+fn accounts_named(frame: &ClientFrame, own: Option<AccountId>, signed_in: bool) -> Vec<AccountRef> {
     let by_name = |text: &str| sotto_proto::Username::parse(text).ok().map(AccountRef::Name);
     match frame {
         ClientFrame::PasswordLogin(login) => by_name(&login.username).into_iter().collect(),
@@ -272,8 +272,8 @@ fn accounts_named(frame: &ClientFrame, own: Option<AccountId>) -> Vec<AccountRef
         | ClientFrame::Block(_)
         | ClientFrame::ResetAccount(_)
         | ClientFrame::RefuseReset => own.map(AccountRef::Id).into_iter().collect(),
-        // Without a login nothing is looked up; more than the limit is refused without looking.
-        _ if own.is_none() => Vec::new(),
+        // Without a device's session nothing is looked up; more than the limit is refused without looking.
+        _ if !signed_in => Vec::new(),
         ClientFrame::ClaimBundles(claim) => vec![AccountRef::Id(claim.account)],
         ClientFrame::LookupLists(lookup)
             if lookup.names.len().saturating_add(lookup.accounts.len()) <= limits::MAX_LISTS =>

@@ -7,6 +7,8 @@ use sotto_proto::{
     frame::{Deliver, ServerFrame},
     limits::DAY_MS,
 };
+use sotto_server::core::CoreConfig;
+use sotto_store::StoreConfig;
 
 use crate::world::World;
 
@@ -237,6 +239,69 @@ fn a_server_that_silently_goes_back_to_a_copy_is_noticed_and_what_it_lost_is_sen
         both_talk(&mut world, alice, bob, ["alice", "bob"]);
         assert_eq!(world.warnings(alice).matches("has lost").count(), 1);
     }
+}
+
+#[test]
+fn what_a_server_lost_for_an_own_device_is_sent_there_once_and_to_nobody_else() {
+    let mut world = World::new(225);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let laptop = world.second_device(world.devices[alice].account, None);
+    for device in [alice, bob, laptop] {
+        world.connect(device);
+    }
+    world.pass(5_000);
+    world.send(alice, "bob", "one");
+    world.pass(5_000);
+    world.disconnect(laptop);
+    let copy = world.store.copy(1_000_000);
+    let message = world.send(alice, "bob", "two");
+    world.pass(5_000);
+    assert_eq!(world.fate(alice, message), Fate::Delivered);
+    world.put_back(copy);
+    world.connect(bob);
+    for _ in 0..5 {
+        world.connect(alice);
+        world.pass(60_000);
+        assert_eq!(world.fate(alice, message), Fate::Delivered);
+        world.crash(alice);
+        world.start(alice);
+    }
+    let warnings = world.warnings(alice);
+    assert_eq!(warnings.matches("has lost a message of yours").count(), 1, "{warnings}");
+    for device in [alice, laptop] {
+        world.connect(device);
+    }
+    world.pass(2 * DAY_MS);
+    assert_eq!(world.said(laptop), ["alice: one", "alice: two"]);
+    assert_eq!(world.said(bob), ["alice: one", "alice: two"]);
+    assert_eq!(world.warnings(alice).matches("has lost").count(), 1);
+}
+
+#[test]
+fn a_server_that_keeps_for_longer_since_lately_is_not_said_to_have_lost_what_it_forgot_before() {
+    let day = CoreConfig { retention_ms: DAY_MS, ..CoreConfig::default() };
+    let mut world = World::with(226, day, StoreConfig { retention_ms: DAY_MS, ..StoreConfig::default() });
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.tamper = Some(Box::new(move |to, frame| match frame {
+        ServerFrame::Deliver(_) if to == alice => None,
+        frame => Some(frame),
+    }));
+    let message = world.send(alice, "bob", "two");
+    world.pass(10 * DAY_MS);
+    assert_eq!(world.fate(alice, message), Fate::Taken);
+    world.config.retention_ms = 30 * DAY_MS;
+    world.crash_server();
+    world.start_server();
+    for _ in 0..20 {
+        for device in [alice, bob] {
+            world.connect(device);
+        }
+        world.pass(DAY_MS);
+        world.disconnect(alice);
+    }
+    assert_eq!(world.fate(alice, message), Fate::Taken);
+    assert!(!world.warnings(alice).contains("has lost"), "{}", world.warnings(alice));
 }
 
 #[test]

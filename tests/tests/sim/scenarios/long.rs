@@ -364,3 +364,22 @@ fn a_clock_that_was_months_ahead_for_a_while_loses_nothing_in_silence() {
         }
     }
 }
+
+#[test]
+fn a_clock_that_is_set_forward_on_a_connection_does_not_keep_messages_from_being_heard_of() {
+    let mut world = World::new(217);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.disconnect(bob);
+    let message = world.send(alice, "bob", "two");
+    world.devices[alice].skew_ms = 70 * i64::try_from(DAY_MS).unwrap();
+    world.pass(2 * DAY_MS);
+    world.disconnect(alice);
+    world.connect(alice);
+    world.pass(60_000);
+    assert_eq!((world.fate(alice, message), world.fate_reason(alice, message)), (Fate::Stored, None));
+    world.connect(bob);
+    world.pass(60_000);
+    assert_eq!(world.fate(alice, message), Fate::Delivered);
+    assert_eq!(world.screen(bob), ["alice: one", "alice: two"]);
+}
