@@ -10,6 +10,7 @@ use super::{
     Core, CoreError, RESTORED, Step,
     due::{MAYBE_COPIED, MAYBE_SENT},
     requests::Asked,
+    restore::Restoring,
     retention::{retention_ms, shortest_retention_ms},
     submitted::refusal_text,
 };
@@ -49,11 +50,14 @@ impl Core {
         let tags: Vec<FateTag> =
             step.tx.open_fates(since_ms, after, limit)?.into_iter().map(|fate| fate.tag).collect();
         if tags.is_empty() {
-            if std::mem::take(&mut self.restored) {
-                self.send_lost(step)?;
-                step.tx.set_number(RESTORED, 0)?;
-            } else if !self.lost.is_empty() {
-                self.put_back(step)?;
+            match self.restoring {
+                Restoring::UnderWay => {
+                    self.restoring = Restoring::No;
+                    self.send_lost(step)?;
+                    step.tx.set_number(RESTORED, 0)?;
+                }
+                Restoring::No if !self.lost.is_empty() => self.put_back(step)?,
+                Restoring::No | Restoring::Noticed => {}
             }
             self.note_unheard_of(step)?;
         } else {
@@ -73,7 +77,9 @@ impl Core {
             match state {
                 FateState::Taken => self.fate_by_tag(step, tag, Fate::Taken)?,
                 FateState::Expired => self.fate_by_tag(step, tag, Fate::Expired)?,
-                FateState::Unknown if self.restored || self.should_be_known(step, tag)? => {
+                FateState::Unknown
+                    if self.restoring == Restoring::UnderWay || self.should_be_known(step, tag)? =>
+                {
                     self.lost.push(*tag);
                 }
                 FateState::Waiting => self.still_waits(step, tag)?,

@@ -15,6 +15,7 @@ use super::{
     lists::Sought,
     receive::count_nobodys,
     requests::Asked,
+    restore::Restoring,
     retention::{kept_ms, retention_ms},
 };
 use crate::store::{PrekeySlot, StoreError};
@@ -77,7 +78,7 @@ impl Core {
             return Ok(());
         }
         let mut upload = PrekeyUpload::default();
-        if old || !published || self.restored {
+        if old || !published || self.restoring != Restoring::No {
             self.new_signed_keys(step, &mut upload)?;
         }
         self.new_one_time_keys(step, counts, &mut upload)?;
@@ -221,7 +222,7 @@ impl Core {
             self.ask_counts(step);
             // A push of one's own list may have been left out, or kept back.
             self.look_up(step, vec![Sought::Name(self.me.username.clone())]);
-            if !self.restored {
+            if self.restoring == Restoring::No {
                 // That something has expired nobody tells by themselves, and a connection may stand for months.
                 self.fates_again_ms = Some(step.now_ms);
             }

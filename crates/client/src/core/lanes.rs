@@ -11,6 +11,7 @@ use super::{
     claims::{KEYLESS_AGAIN_MS, Ready},
     due::queue_receipts,
     lists::Sought,
+    restore::Restoring,
 };
 use crate::{api::Trust, store::ContactRecord};
 
@@ -95,7 +96,7 @@ impl Core {
         let Some(own) = step.tx.contact(&self.me.account)? else {
             return Err(CoreError::Bug("the profile does not hold its own device list".to_owned()));
         };
-        if user && self.restored {
+        if user && self.restoring != Restoring::No {
             // What the server lost has to leave first: the answers to come tell.
             return Ok(None);
         }

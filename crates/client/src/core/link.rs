@@ -9,7 +9,8 @@ use sotto_proto::{
 };
 
 use super::{
-    Core, CoreError, Output, Step, account, chats, enrol::Login, requests::Asked, retention::note_retention,
+    Core, CoreError, Output, Step, account, chats, enrol::Login, requests::Asked, restore::Restoring,
+    retention::note_retention,
 };
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event, Fate, Reply},
@@ -81,7 +82,9 @@ impl Core {
         self.doubted.clear();
         self.lost.clear();
         self.fates_again_ms = None;
-        self.unseal_due = false;
+        if self.restoring == Restoring::Noticed {
+            self.restoring = Restoring::UnderWay;
+        }
         self.password_again = account::AskAgain::default();
         self.ack_due = false;
         self.drained_due = false;
@@ -281,7 +284,7 @@ impl Core {
         self.tell_interactive(step);
         self.resume_password_change(step)?;
         self.key_counts(step, &device.prekeys, true)?;
-        if self.restored {
+        if self.restoring == Restoring::UnderWay {
             // Begun on an earlier connection, perhaps; nothing is under way on this one yet.
             step.tx.unseal_outbox()?;
         }

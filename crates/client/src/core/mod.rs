@@ -48,8 +48,8 @@ pub use io::{CommandId, Input, Output};
 pub(crate) use link::{check_chain, ended};
 
 use self::{
-    chats::Chats, commands::WaitsFor, lanes::Lane, link::Link, requests::Requests, sessions::Sessions,
-    undelivered::Undelivered,
+    chats::Chats, commands::WaitsFor, lanes::Lane, link::Link, requests::Requests, restore::Restoring,
+    sessions::Sessions, undelivered::Undelivered,
 };
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event},
@@ -152,14 +152,12 @@ pub struct Core {
     blocks_again_ms: u64,
     /// The server's clock at this connection's beginning, and this device's at that moment.
     server_ms: Option<(u64, u64)>,
-    /// Whether everything is to be sealed anew once nothing is under way: the server was put back to a copy of its data.
-    unseal_due: bool,
     /// Whether something was committed that the server has not been told.
     ack_due: bool,
     /// Whether everything that waited in the mailbox has come, and the faces have not been told.
     drained_due: bool,
-    /// Whether the server's data was restored since the last connection.
-    restored: bool,
+    /// Whether the server lost what it had.
+    restoring: Restoring,
     /// Copies that the server lost, found so far.
     lost: Vec<FateTag>,
     /// Messages that did not arrive.
@@ -240,10 +238,9 @@ impl Core {
             blocking: BTreeSet::new(),
             blocks_again_ms: 0,
             server_ms: None,
-            unseal_due: false,
             ack_due: false,
             drained_due: false,
-            restored: tx.number(RESTORED)? != 0,
+            restoring: if tx.number(RESTORED)? == 0 { Restoring::No } else { Restoring::UnderWay },
             lost: Vec::new(),
             undelivered: Undelivered::default(),
             fates_again_ms: None,

@@ -26,13 +26,22 @@ pub(super) const FOR_BEFORE: &str = "the server lost it, and it was for the iden
 /// [`ASK_AGAIN_MS`], each further one after twice as long.
 const ASK_MISSING_MS: u64 = 10 * 60_000;
 
+/// Whether the server lost what it had, and what it lost is being found and sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restoring {
+    No,
+    /// It was noticed in the middle of a connection; what is under way is awaited.
+    Noticed,
+    UnderWay,
+}
+
 impl Core {
     /// The server's data was restored, or lost: what it does not know any more is to be found and sent again.
     ///
     /// What was sealed is sealed anew: the server that is gone may have delivered it, and then its recipient drops the same
     /// bytes without a word, while the receipt is gone with that server. Nothing is under way on this connection yet.
     pub(super) fn begin_restore(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
-        self.restored = true;
+        self.restoring = Restoring::UnderWay;
         step.tx.set_number(RESTORED, 1)?;
         step.tx.set_number(RESTORED_MS, step.now_ms)?;
         // Which blocks the server knows is not known any more.
@@ -53,22 +62,20 @@ impl Core {
             "the server has lost {messages} of yours that it had stored, as after an older copy of its data was put back: \
              what it lost is sent again"
         ));
-        self.restored = true;
+        self.restoring = Restoring::Noticed;
         step.tx.set_number(RESTORED, 1)?;
         step.tx.set_number(RESTORED_MS, step.now_ms)?;
-        step.tx.forget_told()?;
-        self.unseal_due = true;
-        Ok(())
+        Ok(step.tx.forget_told()?)
     }
 
     /// Begins the restore that [`Self::put_back`] has noticed, once nothing is under way any more. Whether that is still to be
     /// waited for.
     pub(super) fn put_back_waits(&mut self, step: &mut Step<'_, '_>) -> Result<bool, CoreError> {
-        if self.unseal_due {
+        if self.restoring == Restoring::Noticed {
             if self.lanes.values().any(|lane| lane.in_flight) || self.requests.asks_fates() {
                 return Ok(true);
             }
-            self.unseal_due = false;
+            self.restoring = Restoring::UnderWay;
             step.tx.unseal_outbox()?;
             self.ask_fates(step, None)?;
         }
