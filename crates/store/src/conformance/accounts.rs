@@ -6,7 +6,9 @@ use super::{
     Engine, Person,
     fixture::{envelope, expire_all, outcomes, put, upload},
 };
-use crate::{AccountRecord, AckOutcome, CreateOutcome, ReplaceOutcome, Store, StoreConfig, StoreError};
+use crate::{
+    AccountRecord, AckOutcome, CreateOutcome, NewAccount, ReplaceOutcome, Store, StoreConfig, StoreError,
+};
 use sotto_proto::frame::{FateState, Outcome};
 
 pub(super) fn all<E: Engine>() {
@@ -60,6 +62,9 @@ fn a_registration_is_answered_the_same_when_it_comes_again<E: Engine>() {
     let other = Person::new("alice", 2);
     assert_eq!(engine.store().create_account(other.new_account()).wait(), Ok(CreateOutcome::NameTaken));
     assert_eq!(engine.store().account(other.account).wait(), Ok(None));
+    let list = alice.list(2, &[alice.device]);
+    let changed = NewAccount { list, ..alice.new_account() };
+    assert_eq!(engine.store().create_account(changed).wait(), Ok(CreateOutcome::NameTaken), "another list");
     assert_eq!(engine.store().usage().wait().unwrap().accounts, 1);
 }
 

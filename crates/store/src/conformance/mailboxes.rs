@@ -113,7 +113,11 @@ fn an_ack_of_a_number_never_given_hides_nothing<E: Engine>() {
     assert_eq!(removed(&engine, alice.device, later), [tag(5)]);
     assert_eq!((mailbox(&engine).incarnation, mailbox(&engine).acked), (anew.incarnation, later));
     assert_eq!(engine.store().ack(alice.device, never).wait(), Ok(AckOutcome::BegunAnew));
-    assert_ne!(mailbox(&engine).incarnation, anew.incarnation, "another each time");
+    let again = mailbox(&engine);
+    assert_ne!(again.incarnation, anew.incarnation, "another each time");
+    assert_eq!(again.acked, QueueNumber(0), "also where all that there was had been acked");
+    assert_eq!(engine.store().ack(alice.device, never).wait(), Ok(AckOutcome::BegunAnew));
+    assert!(![again.incarnation, anew.incarnation].contains(&mailbox(&engine).incarnation));
     assert_eq!(engine.store().ack(DeviceId([9; 16]), never).wait(), Ok(AckOutcome::Removed(Vec::new())));
 }
 
