@@ -19,19 +19,6 @@ fn filled() -> (TempDir, PathBuf, StoreConfig) {
     engine.close()
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// All that was stored is there, or an error says that it is not.
 fn whole_or_error(path: &Path, config: StoreConfig) -> Result<(), StoreError> {
     let store = SledStore::open(path, config)?;
@@ -85,7 +72,7 @@ fn a_damaged_file_is_an_error_and_never_an_emptier_store() {
     cases.push(("marker".to_owned(), Box::new(|path| fs::write(path.join("g-1/made"), b"?").unwrap())));
     for (index, (name, damage)) in cases.into_iter().enumerate() {
         let copied = spare.path().join(index.to_string());
-        copy(&path, &copied);
+        copy_folder(&path, &copied);
         damage(&copied);
         let found = whole_or_error(&copied, config);
         println!("{name}: {found:?}");
@@ -166,7 +153,7 @@ fn a_database_behind_its_witness_is_an_error() {
     Person::new("alice", 1).register(engine.store());
     let (_folder, path, config) = engine.close();
     let early = tempfile::tempdir().unwrap();
-    copy(&path.join("g-1"), early.path());
+    copy_folder(&path.join("g-1"), early.path());
     let store = SledStore::open(&path, config).unwrap();
     Person::new("bob", 2).register(&store);
     drop(store);
@@ -190,7 +177,7 @@ fn an_old_copy_of_the_folder_hides_nothing_from_a_reader_of_the_newer_one() {
     engine.store().close().wait().unwrap();
     engine.store = None;
     let old = engine.folder.path().join("old");
-    copy(&engine.path(), &old);
+    copy_folder(&engine.path(), &old);
     let newer = SledStore::open(&engine.path(), engine.config).unwrap();
     let read = put(&newer, 1, 1, (0..9).map(|number| envelope(alice.device, number, 10)).collect());
     let cursor = read.numbers[8].unwrap();

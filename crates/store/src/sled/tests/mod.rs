@@ -7,6 +7,8 @@ mod fixture;
 mod opening;
 mod running;
 
+use std::fs;
+
 use proptest::{prelude::ProptestConfig, proptest};
 use tempfile::TempDir;
 
@@ -35,6 +37,20 @@ impl OnDisk {
         self.store = None;
         let path = self.path();
         (self.folder, path, self.config)
+    }
+}
+
+/// What is in the files at this moment.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 

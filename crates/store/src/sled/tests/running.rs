@@ -40,6 +40,31 @@ fn a_submission_with_more_outcomes_than_a_row_holds_is_refused() {
 }
 
 #[test]
+fn what_is_answered_is_in_the_files() {
+    let engine = OnDisk::create(StoreConfig::default());
+    let alice = Person::new("alice", 1);
+    alice.register(engine.store());
+    // A copy of the files is what is left if the program ends here and now.
+    let in_files = || {
+        let spare = tempfile::tempdir().unwrap();
+        copy_folder(&engine.path(), spare.path());
+        let left = SledStore::open(spare.path(), engine.config).unwrap();
+        let counts = left.prekey_counts(alice.device).wait().unwrap();
+        (counts.one_time, counts.one_time_kem, left.usage().wait().unwrap().envelopes)
+    };
+    engine.store().put_prekeys(alice.device, conformance::upload(1, 1..4, 1..4)).wait().unwrap();
+    assert_eq!(in_files(), (3, 3, 0));
+    for left in [2, 1, 0] {
+        engine.store().claim_prekeys(vec![alice.device], true, 0).wait().unwrap();
+        assert_eq!(in_files(), (left, left, 0), "a key is handed out once");
+    }
+    let number = put(engine.store(), 1, 1, vec![envelope(alice.device, 1, 10)]).numbers[0].unwrap();
+    assert_eq!(in_files(), (0, 0, 1));
+    engine.store().ack(alice.device, number).wait().unwrap();
+    assert_eq!(in_files(), (0, 0, 0));
+}
+
+#[test]
 fn a_failure_is_final_and_told() {
     let engine = OnDisk::create(StoreConfig::default());
     let alice = Person::new("alice", 1);
