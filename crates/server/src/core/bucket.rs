@@ -53,6 +53,12 @@ impl<K: Hash + Eq> Buckets<K> {
         bucket.used_ms.saturating_sub(whole)
     }
 
+    /// The milliseconds until one token can be taken, 0 for now.
+    pub(super) fn wait_ms(&mut self, key: K, now_ms: u64) -> u64 {
+        let (whole, refill_ms) = (self.whole_ms(), self.refill_ms);
+        self.bucket(key, now_ms).used_ms.saturating_add(refill_ms).saturating_sub(whole)
+    }
+
     /// All are full again.
     pub(super) fn clear(&mut self) {
         self.rows.clear();
@@ -91,6 +97,10 @@ mod tests {
         assert_eq!(buckets.take("a", 2, 1_000), Err(100));
         assert_eq!(buckets.take("a", 1, 1_000), Ok(()));
         assert_eq!(buckets.take("b", 3, 1_000), Ok(()), "each has a bucket of its own");
+        assert_eq!(
+            (buckets.wait_ms("a", 1_000), buckets.wait_ms("b", 1_000), buckets.wait_ms("c", 1_000)),
+            (100, 100, 0)
+        );
         assert_eq!(buckets.take("a", 1, 1_050), Err(50));
         assert_eq!(buckets.take("a", 1, 1_100), Ok(()));
         buckets.sweep(5_000);

@@ -58,8 +58,17 @@ impl Core {
             }
             let own = connection.account();
             let signed_in = connection.session.is_some();
+            let (greeted, peer) = (connection.greeted, connection.peer);
             let Some(head) = connection.queue.front_mut() else { return };
             if !head.looked {
+                if greeted && matches!(head.frame, ClientFrame::Register(_)) {
+                    let ticket = head.ticket;
+                    if self.too_many_registrations(now_ms, ticket, peer) {
+                        continue;
+                    }
+                }
+                let head = self.connections.get_mut(&id).and_then(|connection| connection.queue.front_mut());
+                let Some(head) = head else { return };
                 head.looked = true;
                 let wanted = accounts_named(&head.frame, own, signed_in);
                 let mut missing = Vec::new();

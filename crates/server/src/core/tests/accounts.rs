@@ -158,10 +158,20 @@ fn a_registration_counts_before_its_signatures_are_looked_at() {
         let refused = bench.refused(id, ClientFrame::Register(register.clone()));
         assert_eq!(refused.code, ErrorCode::BAD_KEYS);
     }
-    for register in [forged, broken, User::new("carol", 3).registration(0, &[1; 32])] {
-        let refused = bench.refused(id, ClientFrame::Register(register));
-        assert_eq!(refused.code, ErrorCode::RATE_LIMITED);
+    bench.hold();
+    let held = |bench: &Bench| bench.held.as_ref().map_or(0, VecDeque::len);
+    let carol = ClientFrame::Register(User::new("carol", 3).registration(0, &[1; 32]));
+    for register in [ClientFrame::Register(forged), ClientFrame::Register(broken), carol.clone()] {
+        let refused = bench.refused(id, register);
+        assert_eq!(
+            (refused.code, refused.retry_after_ms),
+            (ErrorCode::RATE_LIMITED, Some(REGISTER_REFILL_MS))
+        );
     }
+    assert_eq!(held(&bench), 0, "nor is the store asked for the name");
+    bench.now_ms += REGISTER_REFILL_MS;
+    bench.send(id, 90, carol);
+    assert_eq!(held(&bench), 1);
 }
 
 #[test]
