@@ -2,7 +2,7 @@
 
 use sotto_crypto::SafetyNumber;
 use sotto_proto::{
-    AccountKey, MessageId, Username,
+    AccountId, AccountKey, MessageId, Username,
     content::{Body, MAX_TEXT, kind},
     frame::{ClientFrame, ListUsers, Presence, Users},
     limits::MAX_USERS_PER_PAGE,
@@ -395,7 +395,8 @@ impl Core {
         step.tx.forget_sent_to(&old.account)?;
         if account == old.account {
             // By the account's id alone nobody could tell any more for which identity a copy was.
-            step.tx.forget_open_fates(&account)?;
+            let nobody = AccountId(step.random());
+            step.tx.set_open_fates_aside(&account, &nobody)?;
         }
         for entry in step.tx.lane(&old.account, true, LANE_LIMIT)?.iter().filter(|entry| entry.was_lost()) {
             step.tx.remove_entry(entry.entry)?;

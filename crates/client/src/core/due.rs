@@ -86,9 +86,12 @@ impl Core {
         if is_message(entry.kind)
             && let (Some(account), Some(device)) = (entry.account, entry.device)
         {
-            // A copy that the server lost, and that could not be sent again.
-            let tag = FateTag(step.random());
-            expire_copy(step, entry, account, device, tag)?;
+            // A copy that the server lost, and that could not be sent again; unless it was, and only the answer was lost.
+            let known = step.tx.fates_of(&entry.message)?;
+            if !known.iter().any(|copy| copy.account == account && copy.device == device) {
+                let tag = FateTag(step.random());
+                expire_copy(step, entry, account, device, tag)?;
+            }
             self.refresh_fate(step, &entry.message, false)?;
         }
         Ok(())

@@ -218,11 +218,12 @@ impl Core {
 
     /// Whether something is on its way that could leave, or be settled, within moments: who closes a client waits for it.
     pub fn is_busy(&self) -> bool {
-        self.up()
-            && (self.lanes.values().any(|lane| lane.in_flight)
-                || !self.claiming.is_empty()
-                || !self.blocking.is_empty()
-                || self.looking_up())
+        self.undelivered.untold()
+            || self.up()
+                && (self.lanes.values().any(|lane| lane.in_flight)
+                    || !self.claiming.is_empty()
+                    || !self.blocking.is_empty()
+                    || self.looking_up())
     }
 
     /// How sure it is that a recipient is who they were; what a face needs to say why something waits.

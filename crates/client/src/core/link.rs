@@ -286,7 +286,7 @@ impl Core {
         self.key_counts(step, &device.prekeys, true)?;
         if self.restoring == Restoring::UnderWay {
             // Begun on an earlier connection, perhaps; nothing is under way on this one yet.
-            step.tx.unseal_outbox()?;
+            step.tx.unseal_unsent()?;
         }
         self.ask_fates(step, None)?;
         self.hole(step, device.mailbox.lost_through)

@@ -165,6 +165,14 @@ impl Requests {
         self.waiting.values().any(|asked| matches!(asked, Asked::Fates { .. }))
     }
 
+    /// Whether something is being sent, or the server is asked whether it was.
+    pub(crate) fn sends(&self) -> bool {
+        let sends = |asked: &Asked| {
+            matches!(asked, Asked::Submit { .. } | Asked::Submission { .. } | Asked::Copies { .. })
+        };
+        self.waiting.values().any(sends)
+    }
+
     /// How many are under way.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()

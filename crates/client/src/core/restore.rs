@@ -35,6 +35,9 @@ pub(super) enum Restoring {
     UnderWay,
 }
 
+/// A server that says again and again that it has lost something does not have all of it sent again at that pace.
+const PUT_BACK_AGAIN_MS: u64 = 10 * 60_000;
+
 impl Core {
     /// The server's data was restored, or lost: what it does not know any more is to be found and sent again.
     ///
@@ -52,8 +55,13 @@ impl Core {
     /// The server does not know what it has said to be stored, though its mailboxes go on: its data was put back to a copy, by
     /// whoever may do that to its machine. From here on it is as after a restore.
     pub(super) fn put_back(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        let lost = std::mem::take(&mut self.lost);
+        let last_ms = step.tx.number(RESTORED_MS)?;
+        if (last_ms..last_ms.saturating_add(PUT_BACK_AGAIN_MS)).contains(&step.now_ms) {
+            return Ok(());
+        }
         let mut messages = BTreeSet::new();
-        for tag in std::mem::take(&mut self.lost) {
+        for tag in lost {
             messages.extend(step.tx.fate_by_tag(&tag)?.map(|copy| copy.message));
         }
         let messages =
@@ -72,11 +80,11 @@ impl Core {
     /// waited for.
     pub(super) fn put_back_waits(&mut self, step: &mut Step<'_, '_>) -> Result<bool, CoreError> {
         if self.restoring == Restoring::Noticed {
-            if self.lanes.values().any(|lane| lane.in_flight) || self.requests.asks_fates() {
+            if self.requests.sends() || self.requests.asks_fates() {
                 return Ok(true);
             }
             self.restoring = Restoring::UnderWay;
-            step.tx.unseal_outbox()?;
+            step.tx.unseal_unsent()?;
             self.ask_fates(step, None)?;
         }
         Ok(false)
@@ -149,8 +157,10 @@ impl Core {
         for fate in lost {
             step.tx.remove_fate(&fate.tag)?;
         }
-        // Where some device's copy has not left yet, the entry keeps its place.
-        if step.tx.entry_of(&said.message)?.is_none() {
+        // Where some device's copy has not left yet, the entry keeps its place, and is sealed for all.
+        if let Some(entry) = step.tx.entry_of(&said.message)? {
+            step.tx.unseal(entry.entry)?;
+        } else {
             step.tx.enqueue_first(&NewEntry {
                 account: Some(said.conversation),
                 username: None,

@@ -68,6 +68,8 @@ impl Core {
                 if entry.user {
                     let reason = "the account has no device that could read it";
                     self.settle(step, &entry.message, Fate::Refused, Some(reason))?;
+                } else if is_message(entry.kind) {
+                    self.refresh_fate(step, &entry.message, false)?;
                 }
                 continue;
             }

@@ -123,7 +123,11 @@ impl Core {
         } else {
             step.tx.set_submission(entry.entry, None)?;
         }
-        if entry.user { self.refresh_fate(step, &entry.message, connected) } else { Ok(()) }
+        // A copy that was lost and is sent again is a part of its message.
+        if entry.user || is_message(entry.kind) {
+            return self.refresh_fate(step, &entry.message, connected && entry.user);
+        }
+        Ok(())
     }
 
     /// Of a message that is on its way: the devices that it went without have no copy, and will get none.

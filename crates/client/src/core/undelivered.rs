@@ -57,6 +57,11 @@ impl Undelivered {
         }
     }
 
+    /// Whether there is something to be told within moments.
+    pub(super) fn untold(&self) -> bool {
+        !self.messages.is_empty()
+    }
+
     /// Its sender knows.
     pub(super) fn forget(&mut self, message: &MessageId) {
         self.messages.remove(message);

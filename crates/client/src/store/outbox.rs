@@ -401,6 +401,12 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The same, but for what has left in a Submit that was not answered: what the server has of it is asked.
+    pub fn unseal_unsent(&self) -> Result<(), StoreError> {
+        self.run("DELETE FROM copy WHERE entry IN (SELECT entry FROM outbox WHERE submission IS NULL)", [])?;
+        Ok(())
+    }
+
     /// Drops the sealed envelopes of an entry: it is sealed anew.
     pub fn unseal(&self, entry: i64) -> Result<(), StoreError> {
         self.run("DELETE FROM copy WHERE entry = ?1", params![entry])?;

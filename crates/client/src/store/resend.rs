@@ -140,9 +140,12 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Asks no more for what became of what was sent to an account.
-    pub fn forget_open_fates(&self, account: &AccountId) -> Result<(), StoreError> {
-        self.run("DELETE FROM fate WHERE account = ?1 AND state IN ('stored', 'taken')", params![account.0])?;
+    /// Puts the copies for an account of which nothing final is known under another id: they are asked for, and never sent again.
+    pub fn set_open_fates_aside(&self, account: &AccountId, under: &AccountId) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE fate SET account = ?2 WHERE account = ?1 AND state IN ('stored', 'taken')",
+            params![account.0, under.0],
+        )?;
         Ok(())
     }
 

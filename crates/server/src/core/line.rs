@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sotto_proto::{
     AccountId,
-    frame::{ClientFrame, ErrorCode, ServerFrame},
+    frame::{ClientFrame, ErrorCode, Registration, ServerFrame},
     limits,
 };
 use sotto_store::StoreError;
@@ -59,6 +59,7 @@ impl Core {
             let own = connection.account();
             let signed_in = connection.session.is_some();
             let (greeted, peer) = (connection.greeted, connection.peer);
+            let closed = self.config.registration == Registration::Closed;
             let Some(head) = connection.queue.front_mut() else { return };
             if !head.looked {
                 if greeted && matches!(head.frame, ClientFrame::Register(_)) {
@@ -70,7 +71,10 @@ impl Core {
                 let head = self.connections.get_mut(&id).and_then(|connection| connection.queue.front_mut());
                 let Some(head) = head else { return };
                 head.looked = true;
-                let wanted = accounts_named(&head.frame, own, signed_in);
+                let registers =
+                    matches!(&head.frame, ClientFrame::Register(register) if !register.list.is_empty());
+                let refused = !greeted || closed && registers;
+                let wanted = if refused { Vec::new() } else { accounts_named(&head.frame, own, signed_in) };
                 let mut missing = Vec::new();
                 for wanted in wanted {
                     match self.known.find(&wanted) {

@@ -172,6 +172,13 @@ fn a_registration_counts_before_its_signatures_are_looked_at() {
     bench.now_ms += REGISTER_REFILL_MS;
     bench.send(id, 90, carol);
     assert_eq!(held(&bench), 1);
+    // Nor where something else is refused.
+    let silent = bench.connect();
+    bench.send(silent, 91, ClientFrame::Register(User::new("dave", 4).registration(0, &[1; 32])));
+    assert!(
+        matches!(bench.answer(silent, 91), ServerFrame::Error(reply) if reply.code == ErrorCode::OUT_OF_ORDER)
+    );
+    assert_eq!(held(&bench), 1);
 }
 
 #[test]
