@@ -346,8 +346,13 @@ impl Core {
 
     /// The server's clock, as far as it is known on this connection; not where this device's was set back meanwhile.
     pub(super) fn server_now_ms(&self, now_ms: u64) -> Option<u64> {
-        let (server_ms, then_ms) = self.server_ms?;
-        Some(server_ms.saturating_add(now_ms.checked_sub(then_ms)?))
+        let (_, then_ms) = self.server_ms?;
+        (now_ms >= then_ms).then(|| self.by_server_clock(now_ms))
+    }
+
+    /// A moment by this device's clock, as the server's would have had it.
+    pub(super) fn by_server_clock(&self, ms: u64) -> u64 {
+        self.server_ms.map_or(ms, |(server_ms, then_ms)| server_ms.saturating_add(ms).saturating_sub(then_ms))
     }
 
     /// The server has the new list.

@@ -29,9 +29,9 @@ use crate::{
 /// Entries that may wait in the outbox: a runaway script must not fill the disk unseen.
 const MAX_OUTBOX: u64 = 100_000;
 /// Why a message expired that its sender took out of the outbox.
-pub(super) const GIVEN_UP: &str = "given up by its sender";
+const GIVEN_UP: &str = "given up by its sender";
 /// The same where it had left once, and no answer came.
-pub(super) const GIVEN_UP_MAYBE_SENT: &str = "given up by its sender; the server may have taken it before";
+const GIVEN_UP_MAYBE_SENT: &str = "given up by its sender; the server may have taken it before";
 /// Rows in one answer: what travels over the local socket stays small.
 const MAX_ROWS: u32 = 1_000;
 /// Names of the directory in one answer.

@@ -125,7 +125,7 @@ impl Core {
             return Ok(());
         }
         step.tx.set_number(UNHEARD_MS, server_ms)?;
-        // A day more: what was asked last may have been answered by a little later clock.
+        // A day more than what is still asked for: nothing is said of that before it was answered.
         let before_ms = server_ms.saturating_sub(retention_ms(step)? + FATE_MARGIN_MS + DAY_MS);
         for message in step.tx.unheard_of(&self.me.account, before_ms, UNHEARD_OF, NOTED_AT_ONCE)? {
             let Some(row) = step.tx.sent_message(&message)? else { continue };

@@ -26,6 +26,9 @@ pub(super) const FOR_BEFORE: &str = "the server lost it, and it was for the iden
 /// [`ASK_AGAIN_MS`], each further one after twice as long.
 const ASK_MISSING_MS: u64 = 10 * 60_000;
 
+/// A server that says again and again that it has lost something does not have all of it sent again at that pace.
+const PUT_BACK_AGAIN_MS: u64 = 10 * 60_000;
+
 /// Whether the server lost what it had, and what it lost is being found and sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Restoring {
@@ -34,9 +37,6 @@ pub(super) enum Restoring {
     Noticed,
     UnderWay,
 }
-
-/// A server that says again and again that it has lost something does not have all of it sent again at that pace.
-const PUT_BACK_AGAIN_MS: u64 = 10 * 60_000;
 
 impl Core {
     /// The server's data was restored, or lost: what it does not know any more is to be found and sent again.
@@ -57,7 +57,9 @@ impl Core {
     pub(super) fn put_back(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
         let lost = std::mem::take(&mut self.lost);
         let last_ms = step.tx.number(RESTORED_MS)?;
-        if (last_ms..last_ms.saturating_add(PUT_BACK_AGAIN_MS)).contains(&step.now_ms) {
+        let again_ms = last_ms.saturating_add(PUT_BACK_AGAIN_MS);
+        if (last_ms..again_ms).contains(&step.now_ms) {
+            self.fates_again_ms = Some(again_ms);
             return Ok(());
         }
         let mut messages = BTreeSet::new();

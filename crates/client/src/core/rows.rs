@@ -21,11 +21,7 @@ pub(crate) fn trust(contact: &ContactRecord) -> Trust {
 }
 
 impl Core {
-    pub(super) fn name_of(
-        &self,
-        tx: &Tx<'_>,
-        account: &AccountId,
-    ) -> Result<Option<(String, Trust)>, CoreError> {
+    fn name_of(&self, tx: &Tx<'_>, account: &AccountId) -> Result<Option<(String, Trust)>, CoreError> {
         if *account == self.me.account {
             return Ok(Some((self.me.username.to_string(), Trust::Own)));
         }

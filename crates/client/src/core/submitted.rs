@@ -297,11 +297,8 @@ impl Core {
                     Some(FateState::Expired) => Fate::Expired,
                 };
                 had = true;
-                // It was stored then or later, by a clock that may not be the server's.
-                let offset_ms = self.server_ms.map_or(0, |(server_ms, then_ms)| {
-                    server_ms.cast_signed().wrapping_sub(then_ms.cast_signed())
-                });
-                let stored_ms = entry.created_ms.saturating_add_signed(offset_ms);
+                // It was stored then or later.
+                let stored_ms = self.by_server_clock(entry.created_ms);
                 settle_copy(step, &entry, &copy, state, stored_ms)?;
             }
             if entry.created_ms < before_ms {
@@ -323,6 +320,7 @@ fn settle_copy(
     stored_ms: u64,
 ) -> Result<(), CoreError> {
     step.tx.remove_copy(entry.entry, &copy.device)?;
+    // A SyncSent with an entry of its own is a copy for an own device that the server had lost.
     if entry.user || is_message(entry.kind) || entry.kind == kind::SYNC_SENT {
         step.tx.add_fate(&CopyFate {
             message: entry.message,

@@ -7,7 +7,6 @@ use sotto_proto::MessageId;
 
 use super::{
     Core, CoreError, Step,
-    commands::{GIVEN_UP, GIVEN_UP_MAYBE_SENT},
     due::{MAYBE_COPIED, MAYBE_SENT},
     fates::UNHEARD_OF,
 };
@@ -84,8 +83,8 @@ impl Core {
         let mut lines: BTreeMap<(String, String, String), usize> = BTreeMap::new();
         for message in std::mem::take(&mut self.undelivered.messages) {
             let Some(row) = step.tx.sent_message(&message)? else { continue };
-            // What is still in the outbox may leave yet.
             let Some(became) = became(&row) else { continue };
+            // What is still in the outbox may leave yet.
             if step.tx.entry_of(&message)?.is_some() {
                 continue;
             }
@@ -115,7 +114,6 @@ impl Core {
 fn became(row: &StoredMessage) -> Option<&'static str> {
     let reason = row.reason.as_deref().unwrap_or_default();
     match row.fate? {
-        Fate::Expired if [GIVEN_UP, GIVEN_UP_MAYBE_SENT].contains(&reason) => None,
         Fate::Expired if [MAYBE_SENT, MAYBE_COPIED].contains(&reason) => Some("may not have arrived"),
         Fate::Expired => Some("did not arrive in time"),
         Fate::Stored if reason == UNHEARD_OF => Some("may not have arrived"),
