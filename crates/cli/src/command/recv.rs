@@ -52,16 +52,6 @@ enum Ended {
     ReaderGone,
 }
 
-async fn receive(
-    printer: &mut Printer,
-    follow: bool,
-    session: &mut Session,
-    until: Option<Instant>,
-    out: &mut Output,
-) -> Result<Ended, Failure> {
-    receive_rows(printer, follow, session, until, out).await
-}
-
 /// Says what the user must know.
 fn warn(event: &Event, out: &mut Output) {
     if let Some(words) = alarm::words(event) {
@@ -69,7 +59,7 @@ fn warn(event: &Event, out: &mut Output) {
     }
 }
 
-async fn receive_rows(
+async fn receive(
     printer: &mut Printer,
     follow: bool,
     session: &mut Session,

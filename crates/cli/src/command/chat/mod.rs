@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Chat, mut context: Context, out: &mut Output) -> R
         }
     };
     drop(console);
-    session.close().await;
+    session.finish(out).await;
     ended
 }
 
