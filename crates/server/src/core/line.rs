@@ -13,6 +13,7 @@ use super::{
     ConnectionId, Core, Event, Operation, StoreCall, StoreReply,
     connection::{Queued, Ticket},
     known::{AccountRef, Known, KnownAccounts},
+    source,
     step::Step,
 };
 
@@ -62,14 +63,19 @@ impl Core {
             let closed = self.config.registration == Registration::Closed;
             let Some(head) = connection.queue.front_mut() else { return };
             if !head.looked {
-                if greeted && matches!(head.frame, ClientFrame::Register(_)) {
-                    let ticket = head.ticket;
-                    if self.too_many_registrations(now_ms, ticket, peer) {
-                        continue;
+                let wait_ms = match &head.frame {
+                    ClientFrame::Register(_) if greeted => {
+                        self.registrations.wait_ms(source(peer.ip()), now_ms)
                     }
+                    _ => 0,
+                };
+                if wait_ms > 0 {
+                    // Before the store is asked for the name.
+                    let ticket = head.ticket;
+                    connection.queue.pop_front();
+                    self.too_many_registrations(ticket, wait_ms);
+                    continue;
                 }
-                let head = self.connections.get_mut(&id).and_then(|connection| connection.queue.front_mut());
-                let Some(head) = head else { return };
                 head.looked = true;
                 let registers =
                     matches!(&head.frame, ClientFrame::Register(register) if !register.list.is_empty());

@@ -1,7 +1,5 @@
 //! Register: a new account with its first device; or one that this server lost, with the devices it has by now.
 
-use std::{borrow::Cow, net::SocketAddr};
-
 use sotto_proto::{
     SignedDeviceList, Username,
     device_list::MAX_AHEAD_S,
@@ -20,9 +18,6 @@ use super::{
 
 /// Bytes of an invite's token that are looked at: twice what this server makes.
 const MAX_TOKEN: usize = 64;
-
-const TOO_MANY: Refused =
-    (ErrorCode::RATE_LIMITED, Cow::Borrowed("too many registrations from this address"));
 
 /// A registration on its way.
 #[derive(Debug)]
@@ -115,24 +110,17 @@ impl Core {
         Err((ErrorCode::BAD_KEYS, "the name is free; a registration needs a device list".into()))
     }
 
-    /// Refuses what is beyond an address's registrations before the store is asked for the name. Whether it did.
-    pub(super) fn too_many_registrations(&mut self, now_ms: u64, ticket: Ticket, peer: SocketAddr) -> bool {
-        let wait_ms = self.registrations.wait_ms(source(peer.ip()), now_ms);
-        if wait_ms == 0 {
-            return false;
-        }
-        if let Some(connection) = self.connections.get_mut(&ticket.connection) {
-            let _the_head = connection.queue.pop_front();
-        }
-        self.refuse_until(ticket, TOO_MANY, Some(wait_ms));
-        true
-    }
-
     fn may_register(&mut self, now_ms: u64, ticket: Ticket) -> bool {
         let Some(peer) = self.peer(ticket.connection) else { return false };
         let Err(wait_ms) = self.registrations.take(source(peer.ip()), 1, now_ms) else { return true };
-        self.refuse_until(ticket, TOO_MANY, Some(wait_ms));
+        self.too_many_registrations(ticket, wait_ms);
         false
+    }
+
+    /// Refuses what is beyond an address's registrations.
+    pub(super) fn too_many_registrations(&mut self, ticket: Ticket, wait_ms: u64) {
+        let refused = (ErrorCode::RATE_LIMITED, "too many registrations from this address".into());
+        self.refuse_until(ticket, refused, Some(wait_ms));
     }
 
     /// Looks the invite up before anything is hashed. A wrong one counts for its address as a wrong password does.

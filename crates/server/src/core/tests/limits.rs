@@ -149,12 +149,7 @@ fn a_connection_has_one_long_read_under_way_and_others_are_read_for_beside_it() 
 #[test]
 fn who_asks_for_long_answers_and_reads_none_is_not_served_on() {
     let mut bench = Bench::new();
-    let mut large = User::new("large", 1);
-    for device in 2..=8 {
-        large.add_device(device);
-    }
-    let id = bench.greet();
-    assert_eq!(bench.ask(id, large.register()), ServerFrame::Done);
+    bench.register_large();
     let (_, asker) = bench.online("asker", 20);
     let (_, other) = bench.online("other", 21);
     let question = ClientFrame::LookupLists(sotto_proto::frame::LookupLists {

@@ -258,6 +258,16 @@ impl Bench {
         }
     }
 
+    /// An account with a list as long as they come: of eight devices.
+    fn register_large(&mut self) {
+        let mut large = User::new("large", 1);
+        for device in 2..=8 {
+            large.add_device(device);
+        }
+        let id = self.greet();
+        assert_eq!(self.ask(id, large.register()), ServerFrame::Done);
+    }
+
     /// A registered account, its first device signed in.
     fn online(&mut self, name: &str, seed: u8) -> (User, ConnectionId) {
         let user = User::new(name, seed);

@@ -119,12 +119,7 @@ fn what_costs_more_counts_for_more() {
 #[test]
 fn a_long_answer_counts_by_its_length() {
     let mut bench = Bench::new();
-    let mut large = User::new("large", 1);
-    for device in 2..=8 {
-        large.add_device(device);
-    }
-    let id = bench.greet();
-    assert_eq!(bench.ask(id, large.register()), ServerFrame::Done);
+    bench.register_large();
     let (_, asker) = bench.online("asker", 20);
     let names = vec!["large".to_owned(); 8];
     let question = ClientFrame::LookupLists(LookupLists { names, accounts: Vec::new() });
