@@ -257,10 +257,7 @@ fn an_accepted_new_identity_is_not_sent_what_the_old_one_was() {
     let two = world.send(alice, "bob", "for the second bob");
     world.pass(5_000);
     assert_eq!(world.fate(alice, two), Fate::Held);
-    let name: sotto_proto::Username = "bob".parse().unwrap();
-    let Ok(Reply::Safety(safety)) = world.command(alice, Command::Safety(name.clone())) else { panic!() };
-    let trust = Command::Trust { user: name, number: safety.new_number.unwrap() };
-    world.command(alice, trust).unwrap();
+    world.accept_identity(alice, "bob");
     world.pass(60_000);
     assert_eq!(world.screen(new), ["alice: for the second bob"]);
 

@@ -364,10 +364,7 @@ fn what_the_server_lost_never_goes_to_another_identity_under_the_name() {
     let waits = world.send(alice, "bob", "for whoever it is");
     world.pass(60_000);
     assert_eq!((world.fate(alice, lost), world.fate(alice, waits)), (Fate::Held, Fate::Held));
-    let name: sotto_proto::Username = "bob".parse().unwrap();
-    let Ok(Reply::Safety(safety)) = world.command(alice, Command::Safety(name.clone())) else { panic!() };
-    let number = safety.new_number.unwrap();
-    world.command(alice, Command::Trust { user: name, number }).unwrap();
+    world.accept_identity(alice, "bob");
     world.pass(60_000);
     assert_eq!(world.screen(other), ["alice: for whoever it is"]);
     assert_eq!((world.fate(alice, lost), world.fate(alice, waits)), (Fate::Refused, Fate::Delivered));

@@ -1,6 +1,6 @@
 //! Devices and servers that lost something, or came back from a copy.
 
-use sotto_client::api::{Command, Fate, Reply};
+use sotto_client::api::Fate;
 use sotto_proto::{
     frame::{FateState, ServerFrame},
     limits::DAY_MS,
@@ -199,10 +199,7 @@ fn what_was_held_goes_to_the_new_identity_once_it_is_accepted() {
     let two = world.send(alice, "bob", "two");
     world.pass(5_000);
     assert_eq!(world.fate(alice, two), Fate::Held);
-    let name: sotto_proto::Username = "bob".parse().unwrap();
-    let Ok(Reply::Safety(safety)) = world.command(alice, Command::Safety(name.clone())) else { panic!() };
-    let number = safety.new_number.unwrap();
-    world.command(alice, Command::Trust { user: name, number }).unwrap();
+    world.accept_identity(alice, "bob");
     world.pass(60_000);
     assert!(world.screen(new).contains(&"alice: two".to_owned()), "{:?}", world.screen(new));
     assert_eq!(world.fate(alice, two), Fate::Delivered);
@@ -230,9 +227,7 @@ fn what_the_identity_before_was_sent_has_a_fate_also_when_another_one_is_accepte
     let three = world.send(alice, "bob", "three");
     world.pass(60_000);
     assert_eq!(world.fate(alice, three), Fate::Held);
-    let name: sotto_proto::Username = "bob".parse().unwrap();
-    let Ok(Reply::Safety(safety)) = world.command(alice, Command::Safety(name.clone())) else { panic!() };
-    world.command(alice, Command::Trust { user: name, number: safety.new_number.unwrap() }).unwrap();
+    world.accept_identity(alice, "bob");
     world.pass(3 * DAY_MS);
     assert_eq!(world.fate(alice, three), Fate::Delivered);
     assert_eq!(world.fate(alice, two), Fate::Expired);
@@ -280,9 +275,7 @@ fn what_the_identity_before_was_sent_is_not_sent_to_the_next_one_when_the_server
     world.connect(alice);
     world.pass(60_000);
     assert_eq!(world.fate(alice, three), Fate::Held);
-    let name: sotto_proto::Username = "bob".parse().unwrap();
-    let Ok(Reply::Safety(safety)) = world.command(alice, Command::Safety(name.clone())) else { panic!() };
-    world.command(alice, Command::Trust { user: name, number: safety.new_number.unwrap() }).unwrap();
+    world.accept_identity(alice, "bob");
     world.pass(60_000);
     world.tamper = None;
     world.pass(2 * DAY_MS);

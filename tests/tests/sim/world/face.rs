@@ -6,7 +6,7 @@ use sotto_client::{
     store::StoreError,
 };
 use sotto_crypto::PeerSessions;
-use sotto_proto::{MessageId, SessionId};
+use sotto_proto::{MessageId, SessionId, Username};
 
 use super::World;
 
@@ -155,6 +155,16 @@ impl World {
         let unreadable =
             |event: &&Event| matches!(event, Event::Row(Row { body: RowBody::Undecryptable(_), .. }));
         self.devices[index].events.iter().filter(unreadable).count()
+    }
+
+    /// Takes the new identity that the server shows under a name, as somebody does who has compared its number.
+    pub(crate) fn accept_identity(&mut self, index: usize, name: &str) {
+        let user: Username = name.parse().unwrap();
+        let Ok(Reply::Safety(safety)) = self.command(index, Command::Safety(user.clone())) else {
+            panic!("no safety number with {name}")
+        };
+        let number = safety.new_number.expect("another identity is shown");
+        self.command(index, Command::Trust { user, number }).unwrap();
     }
 
     /// The session in which a device would write to another one.
