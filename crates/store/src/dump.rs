@@ -286,8 +286,8 @@ pub fn import(path: &Path, folder: &Path, config: &StoreConfig) -> Result<Summar
     guarded(|| {
         rows(opened(path)?, |role, key, value| insert(&database, &files, role, key, value))?;
         files.sync()?;
-        prekeys::remove_one_time(&database.trees.prekey)?;
-        database.begin_anew()?;
+        let removed = prekeys::remove_one_time(&database.trees.prekey)?;
+        database.begin_anew(removed)?;
         database.sync()
     })?;
     folder.finish(generation)?;

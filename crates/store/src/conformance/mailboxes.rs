@@ -116,6 +116,7 @@ fn an_ack_of_a_number_never_given_hides_nothing<E: Engine>() {
     let again = mailbox(&engine);
     assert_ne!(again.incarnation, anew.incarnation, "another each time");
     assert_eq!(again.acked, QueueNumber(0), "also where all that there was had been acked");
+    assert_eq!(again.lost_through, QueueNumber(0), "what was lost before was told before");
     assert_eq!(engine.store().ack(alice.device, never).wait(), Ok(AckOutcome::BegunAnew));
     assert!(![again.incarnation, anew.incarnation].contains(&mailbox(&engine).incarnation));
     assert_eq!(engine.store().ack(DeviceId([9; 16]), never).wait(), Ok(AckOutcome::Removed(Vec::new())));

@@ -241,8 +241,9 @@ impl Writer {
             return Ok(PrekeyCounts::default());
         }
         group.dirty = true;
-        let (counts, added) = prekeys::put(&self.shared.trees.prekey, &device, upload)?;
-        self.state.side_bytes = self.state.side_bytes.saturating_add(added);
+        let (counts, tally) = prekeys::put(&self.shared.trees.prekey, &device, upload)?;
+        let side_bytes = self.state.side_bytes.saturating_add(tally.added);
+        self.state.side_bytes = side_bytes.saturating_sub(tally.removed);
         Ok(counts)
     }
 

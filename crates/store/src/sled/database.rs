@@ -10,7 +10,7 @@ use rand::{TryRng, rngs::SysRng};
 use sotto_migrations::server::{self, DIRECTORY, Layout, META_TREE, PREKEY, QUEUE, ServerMigrationError};
 
 use super::{
-    folder::{Folder, Generation, Witness, remove_unfinished_snapshots, wait_until_free},
+    folder::{Folder, Generation, LET_GO, Witness, remove_unfinished_snapshots, wait_until_free},
     row::{MailboxRow, StateRow, decode_number, encode_number, queue},
 };
 use crate::{StoreConfig, StoreError};
@@ -118,7 +118,7 @@ impl Database {
             drop(db);
             Ok(())
         })?;
-        wait_until_free(&path)?;
+        wait_until_free(&path, LET_GO)?;
         version
     }
 
@@ -166,9 +166,12 @@ impl Database {
         Ok(self.data.sync_data()?)
     }
 
-    /// Gives every mailbox a new incarnation.
-    pub(crate) fn begin_anew(&self) -> Result<(), StoreError> {
+    /// Gives every mailbox a new incarnation, in a copy from which so many bytes of prekeys were left out.
+    pub(crate) fn begin_anew(&self, removed: u64) -> Result<(), StoreError> {
         self.renew_salt()?;
+        let state = self.state()?;
+        let state = StateRow { side_bytes: state.side_bytes.saturating_sub(removed), ..state };
+        self.trees.meta.insert(STATE, state.encode())?;
         // Nothing counts as acked in it, or its readers, who start from the front, would look like old copies.
         let begun = self.reserved()?;
         for row in self.trees.queue.scan_prefix([queue::MAILBOX]) {
@@ -227,6 +230,6 @@ impl Database {
             drop((trees, db));
             Ok(())
         })?;
-        wait_until_free(&path)
+        wait_until_free(&path, LET_GO)
     }
 }

@@ -111,3 +111,31 @@ pub(crate) fn bytes_on_disk(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     File::open(path).and_then(|file| file.metadata()).map_or(0, |found| found.blocks().saturating_mul(512))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_cannot_be_read() {
+        let spare = tempfile::tempdir().unwrap();
+        let files = Files::open(spare.path().join("files")).unwrap();
+        let bytes = vec![7; MAX_INLINE + 1];
+        let content = files.put(bytes.clone(), 1).unwrap();
+        let Content::File(name) = content.clone() else { panic!("a large value inside") };
+        assert_eq!(files.read(&content), Ok(Some(bytes)));
+        assert!(files.holds(&name));
+        fs::write(files.path(1), b"shorter").unwrap();
+        assert!(!files.holds(&name));
+        assert!(matches!(files.read(&content), Err(StoreError::Damaged(_))));
+        files.remove(&name).unwrap();
+        assert!(!files.holds(&name));
+        assert_eq!(files.read(&content), Ok(None));
+        files.remove(&name).unwrap();
+        // A folder stands for whatever the system refuses to read and remove.
+        fs::create_dir(files.path(1)).unwrap();
+        assert!(matches!(files.read(&content), Err(StoreError::Failed(_))));
+        assert!(files.remove(&name).is_err());
+    }
+}

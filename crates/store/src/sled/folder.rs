@@ -30,7 +30,7 @@ const GENERATION: &str = "g-";
 /// What stands in a marker.
 const MARKER_TEXT: &[u8] = b"sotto store\n";
 /// How long sled's threads may take to let go of a database that was dropped in this process.
-const LET_GO: Duration = Duration::from_secs(10);
+pub(crate) const LET_GO: Duration = Duration::from_secs(10);
 
 /// The data folder, locked.
 #[derive(Debug)]
@@ -180,13 +180,13 @@ pub(crate) fn remove_unfinished_snapshots(generation: &Path) -> io::Result<()> {
 }
 
 /// Waits until sled's threads have let go of a database that this process dropped: its file is locked until then.
-pub(crate) fn wait_until_free(generation: &Path) -> Result<(), StoreError> {
+pub(crate) fn wait_until_free(generation: &Path, longest: Duration) -> Result<(), StoreError> {
     let file = File::open(generation.join("db"))?;
     let start = Instant::now();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if start.elapsed() < LET_GO => {
+            Err(TryLockError::WouldBlock) if start.elapsed() < longest => {
                 // There is no event for it: the last of sled's threads drops the file whenever it ends.
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -222,5 +222,62 @@ impl Witness {
         (&self.0).take(64).read_to_end(&mut bytes)?;
         let Some((commit, check)) = bytes.split_first_chunk::<8>() else { return Ok(None) };
         Ok((Self::check(*commit)[..] == *check).then_some(u64::from_be_bytes(*commit)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A folder with a finished generation.
+    fn finished() -> (tempfile::TempDir, Folder, Generation) {
+        let spare = tempfile::tempdir().unwrap();
+        let folder = Folder::take(&spare.path().join("store")).unwrap();
+        let generation = folder.begin().unwrap();
+        // What sled and the store make.
+        for name in ["conf", "db"] {
+            fs::write(folder.generation(generation).join(name), b"").unwrap();
+        }
+        for made in [folder.generation(generation).join("blobs"), folder.files()] {
+            fs::create_dir(made).unwrap();
+        }
+        folder.finish(generation).unwrap();
+        (spare, folder, generation)
+    }
+
+    #[test]
+    fn a_generation_is_active_by_its_marker_as_it_was_written() {
+        let (_spare, folder, generation) = finished();
+        let marker = folder.generation(generation).join(MARKER);
+        assert_eq!(folder.active(), Ok(Some(generation)));
+        fs::write(&marker, [MARKER_TEXT, b"!"].concat()).unwrap();
+        assert!(matches!(folder.active(), Err(StoreError::Damaged(_))));
+        fs::remove_file(&marker).unwrap();
+        assert_eq!(folder.active(), Ok(None));
+        // It cannot be read: that is not the same as that it is not there.
+        fs::create_dir(&marker).unwrap();
+        assert!(matches!(folder.active(), Err(StoreError::Failed(_))));
+    }
+
+    #[test]
+    fn a_witness_that_was_torn_says_nothing() {
+        let (_spare, folder, generation) = finished();
+        let path = folder.generation(generation);
+        let witness = || Witness::open(&path).unwrap();
+        witness().write(7).unwrap();
+        assert_eq!(witness().read().unwrap(), Some(7));
+        witness().0.write_all_at(&8_u64.to_be_bytes(), 0).unwrap();
+        assert_eq!(witness().read().unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_stays_locked_is_not_waited_for_without_end() {
+        let spare = tempfile::tempdir().unwrap();
+        let held = File::create(spare.path().join("db")).unwrap();
+        held.lock().unwrap();
+        assert_eq!(wait_until_free(spare.path(), Duration::ZERO), Err(StoreError::InUse));
+        held.unlock().unwrap();
+        assert_eq!(wait_until_free(spare.path(), Duration::ZERO), Ok(()));
     }
 }

@@ -112,10 +112,10 @@ mod tests {
         assert_eq!(line.take(9, 60), Some(vec![2, 3]));
         assert_eq!(line.push(6, 71), Err(StoreError::Busy));
         assert_eq!(line.push(6, 70), Ok(()));
+        assert_eq!(line.take(1, 100), Some(vec![4]), "so many items, also where there is room for more");
         line.close(StoreError::Stopped);
         assert_eq!(line.push(7, 1), Err(StoreError::Stopped));
-        assert_eq!(line.take(1, 0), Some(vec![4]));
-        assert_eq!(line.take(1, 0), Some(vec![6]));
+        assert_eq!(line.take(1, 70), Some(vec![6]));
         assert_eq!(line.take(1, 0), None);
         assert_eq!(line.abort(StoreError::Busy), Vec::<i32>::new());
     }

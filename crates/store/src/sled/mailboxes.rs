@@ -18,11 +18,6 @@ use crate::{
     AckOutcome, Appended, NewEnvelope, StoreError, Submission, memory::EXPIRE_ROWS, quota::Admission,
 };
 
-/// Bytes of a fate's row with its key.
-const FATE_BYTES: usize = 17 + 25;
-/// Bytes of a submission's row with its key, without the outcomes.
-const SUBMISSION_BYTES: usize = 33 + 21;
-
 impl Writer {
     pub(crate) fn append(
         &mut self,
@@ -52,9 +47,8 @@ impl Writer {
         let submitted = Submitted { devices, stored_ms: now_ms };
         if !group.disk_full {
             let mark = self.number()?;
-            self.add_side_bytes(SUBMISSION_BYTES + 17 * submitted.devices.len());
             let row = SubmissionRow { mark, submitted: submitted.clone() };
-            group.insert(queue::submission(&key), row.encode());
+            self.insert_side(queue::submission(&key), row.encode(), group);
             let end_ms = now_ms.saturating_add(SUBMISSION_MEMORY_MS);
             group.expiring.entry(end_ms).or_default().push(Expiring::Submission(key));
             group.submissions.insert(key, submitted.clone());
@@ -85,8 +79,7 @@ impl Writer {
         let row = EnvelopeRow { stored_ms: now_ms, tag: envelope.fate_tag, content };
         group.insert(queue::envelope(queue, number), row.encode());
         let fate = FateRow { queue, number, expired_at: 0 };
-        group.insert(queue::fate(&envelope.fate_tag), fate.encode());
-        self.add_side_bytes(FATE_BYTES);
+        self.insert_side(queue::fate(&envelope.fate_tag), fate.encode(), group);
         group.staged_queues.insert(queue);
         let expires_ms = now_ms.saturating_add(self.config.retention_ms);
         group.expiring.entry(expires_ms).or_default().push(Expiring::Envelope { queue, number });
@@ -212,8 +205,7 @@ impl Writer {
                 self.end(entry, group)?;
                 done += 1;
             }
-            self.remove_side_bytes(key.len() + value.len());
-            group.remove(key.to_vec());
+            self.remove_side(key.to_vec(), &value, group);
         }
         Ok(done)
     }
@@ -235,16 +227,17 @@ impl Writer {
                 self.mark_expired(&row.tag, number, group)
             }
             Expiring::Submission(key) => {
-                self.remove_side_bytes(SUBMISSION_BYTES);
-                group.remove(queue::submission(&key));
+                let key = queue::submission(&key);
+                if let Some(value) = self.shared.trees.queue.get(&key)? {
+                    self.remove_side(key, &value, group);
+                }
                 Ok(())
             }
             Expiring::Fate { tag, number } => {
                 let key = queue::fate(&tag);
                 let Some(value) = self.shared.trees.queue.get(&key)? else { return Ok(()) };
                 if FateRow::decode(&value)?.number == number {
-                    self.remove_side_bytes(FATE_BYTES);
-                    group.remove(key);
+                    self.remove_side(key, &value, group);
                 }
                 Ok(())
             }

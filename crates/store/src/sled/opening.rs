@@ -96,17 +96,26 @@ fn worth_compacting(
 ) -> Result<bool, StoreError> {
     let taken = bytes_on_disk(&database.path().join("db"));
     let live = scan.bytes.saturating_add(database.state()?.side_bytes);
-    if taken <= config.compact_floor_bytes || taken / 4 <= live {
+    if !mostly_dead(taken, live, config) {
         return Ok(false);
     }
-    // The copy takes about twice the live bytes, which is at most half of what is taken now.
-    let room = folder.free_bytes()? >= (taken / 2).saturating_add(config.disk_reserve_bytes);
+    let room = has_room(taken, folder.free_bytes()?, config);
     if room {
         info!(taken, live, "compacting the store");
     } else {
         warn!(taken, live, "the store should be compacted, but the disk has no room for the copy");
     }
     Ok(room)
+}
+
+/// Whether more than three quarters of a file of some size are no live rows.
+fn mostly_dead(taken: u64, live: u64, config: &StoreConfig) -> bool {
+    taken > config.compact_floor_bytes && taken / 4 > live
+}
+
+/// Whether a copy fits: it takes about twice the live bytes, which is at most half of what is taken now.
+fn has_room(taken: u64, free: u64, config: &StoreConfig) -> bool {
+    free >= (taken / 2).saturating_add(config.disk_reserve_bytes)
 }
 
 fn scan(database: &Database, files: &Files) -> Result<Scan, StoreError> {
@@ -277,10 +286,98 @@ fn clean(writer: &mut Writer, scan: Scan) -> Result<(), StoreError> {
     }
     for device in prekeys::devices(&writer.shared.trees.prekey)? {
         if !writer.devices.contains_key(&device) {
-            prekeys::remove_all(&writer.shared.trees.prekey, &device)?;
+            let removed = prekeys::remove_all(&writer.shared.trees.prekey, &device)?;
+            writer.state.side_bytes = writer.state.side_bytes.saturating_sub(removed);
             group.dirty = true;
         }
     }
     writer.commit(&mut group)?;
     Ok(sync_folder(writer.shared.files.folder())?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{
+        AccountRecord, SledStore, Store,
+        conformance::{Person, envelope, put},
+        sled::row::MAX_INLINE,
+    };
+
+    #[test]
+    fn a_file_is_compacted_when_three_quarters_of_it_are_dead_and_a_copy_fits() {
+        let config =
+            StoreConfig { compact_floor_bytes: 1_000, disk_reserve_bytes: 50, ..StoreConfig::default() };
+        for (taken, live, expected) in [
+            (1_000, 0, false),
+            (1_001, 0, true),
+            (4_000, 1_000, false),
+            (4_000, 999, true),
+            (8_000, 1_999, true),
+            (8_000, 2_000, false),
+        ] {
+            assert_eq!(mostly_dead(taken, live, &config), expected, "{taken} {live}");
+        }
+        for (taken, free, expected) in [(4_000, 2_050, true), (4_000, 2_049, false), (8_001, 4_050, true)] {
+            assert_eq!(has_room(taken, free, &config), expected, "{taken} {free}");
+        }
+    }
+
+    /// A closed store with two large values, of a list and of an envelope, beside small ones.
+    fn filled(path: &Path, config: &StoreConfig) {
+        let store = SledStore::open(path, *config).unwrap();
+        let alice = Person::new("alice", 1);
+        let first = alice.register(&store);
+        let long = AccountRecord { list: vec![7; MAX_INLINE + 1_000], ..first.clone() };
+        store.replace_account(&first, long).wait().unwrap();
+        let envelopes = [100, MAX_INLINE + 1, 300].into_iter().zip(0..);
+        let envelopes = envelopes.map(|(length, n)| envelope(alice.device, n, length)).collect();
+        put(&store, 1, 1, envelopes);
+        store.close().wait().unwrap();
+    }
+
+    #[test]
+    fn what_is_there_is_counted_to_the_byte() {
+        let spare = tempfile::tempdir().unwrap();
+        let (path, config) = (spare.path().join("store"), StoreConfig::default());
+        filled(&path, &config);
+        let folder = Folder::take(&path).unwrap();
+        let database = Database::open(&folder, folder.active().unwrap().unwrap(), &config).unwrap();
+        let files = Files::open(folder.files()).unwrap();
+        let scan = scan(&database, &files).unwrap();
+        let envelopes = database.trees.queue.scan_prefix([queue::ENVELOPE]);
+        let rows = database.trees.directory.iter().chain(envelopes).map(|row| row.unwrap());
+        let bytes: usize = rows.map(|(key, value)| key.len() + value.len()).sum();
+        assert_eq!(scan.bytes, bytes as u64);
+        let lengths =
+            fs::read_dir(folder.files()).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+        let lengths: Vec<_> = lengths.collect();
+        assert_eq!((lengths.len(), scan.files.len()), (2, 2));
+        assert_eq!(scan.found.totals.file_bytes, lengths.iter().sum::<u64>());
+    }
+
+    #[test]
+    fn a_store_with_a_large_value_missing_or_cut_does_not_open() {
+        let config = StoreConfig::default();
+        for place in 0..2 {
+            for cut in [true, false] {
+                let spare = tempfile::tempdir().unwrap();
+                let path = spare.path().join("store");
+                filled(&path, &config);
+                let mut large: Vec<_> =
+                    fs::read_dir(path.join("files")).unwrap().map(|file| file.unwrap().path()).collect();
+                large.sort_unstable();
+                if cut {
+                    fs::write(&large[place], [7; 9]).unwrap();
+                } else {
+                    fs::remove_file(&large[place]).unwrap();
+                }
+                let opened = SledStore::open(&path, config);
+                assert!(matches!(opened, Err(StoreError::Damaged(what)) if what.contains("missing or cut")));
+            }
+        }
+    }
 }

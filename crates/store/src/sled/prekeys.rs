@@ -38,6 +38,30 @@ pub(crate) fn counts(tree: &::sled::Tree, device: &DeviceId) -> Result<PrekeyCou
     })
 }
 
+/// Bytes of rows that came and went, with their keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bytes {
+    pub(crate) added: u64,
+    pub(crate) removed: u64,
+}
+
+fn bytes(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
+}
+
+/// Puts a row in the place of the one that may be there.
+fn replace(
+    tree: &::sled::Tree,
+    batch: &mut ::sled::Batch,
+    (key, value): (Vec<u8>, Vec<u8>),
+    tally: &mut Bytes,
+) -> Result<(), StoreError> {
+    tally.removed += tree.get(&key)?.map_or(0, |old| bytes(&key, &old));
+    tally.added += bytes(&key, &value);
+    batch.insert(key, value);
+    Ok(())
+}
+
 /// Adds one-time keys above the highest id that was ever taken, as far as there is room.
 fn add<T: serde::Serialize>(
     tree: &::sled::Tree,
@@ -46,11 +70,11 @@ fn add<T: serde::Serialize>(
     (kind, highest_kind, limit): (PrekeyRow, PrekeyRow, usize),
     keys: &mut [T],
     id: fn(&T) -> PrekeyId,
-) -> Result<u64, StoreError> {
+    tally: &mut Bytes,
+) -> Result<(), StoreError> {
     keys.sort_by_key(id);
     let highest_key = prekey(device, highest_kind, PrekeyId(0));
     let mut highest = tree.get(&highest_key)?.map(|row| decode_id(&row)).transpose()?;
-    let mut added = 0;
     let mut room = limit.saturating_sub(count(tree, device, kind)?);
     for key in keys {
         if room == 0 {
@@ -58,37 +82,40 @@ fn add<T: serde::Serialize>(
         }
         if Some(id(key)) > highest {
             highest = Some(id(key));
-            let value = encode_prekey(key)?;
-            added += value.len() as u64;
-            batch.insert(prekey(device, kind, id(key)), value);
+            let row = (prekey(device, kind, id(key)), encode_prekey(key)?);
+            tally.added += bytes(&row.0, &row.1);
+            batch.insert(row.0, row.1);
             room -= 1;
         }
     }
     if let Some(highest) = highest {
-        batch.insert(highest_key, encode_id(highest));
+        replace(tree, batch, (highest_key, encode_id(highest)), tally)?;
     }
-    Ok(added)
+    Ok(())
 }
 
-/// Stores an upload in one step; answers the counts, and the bytes of the one-time keys that were added.
+/// Stores an upload in one step; answers the counts, and what came and went.
 pub(crate) fn put(
     tree: &::sled::Tree,
     device: &DeviceId,
     mut upload: PrekeyUpload,
-) -> Result<(PrekeyCounts, u64), StoreError> {
-    let mut batch = ::sled::Batch::default();
+) -> Result<(PrekeyCounts, Bytes), StoreError> {
+    let (mut batch, mut tally) = (::sled::Batch::default(), Bytes::default());
     if let Some(key) = &upload.signed {
-        batch.insert(prekey(device, PrekeyRow::Signed, PrekeyId(0)), encode_prekey(key)?);
+        let row = (prekey(device, PrekeyRow::Signed, PrekeyId(0)), encode_prekey(key)?);
+        replace(tree, &mut batch, row, &mut tally)?;
     }
     if let Some(key) = &upload.last_resort {
-        batch.insert(prekey(device, PrekeyRow::LastResort, PrekeyId(0)), encode_prekey(key)?);
+        let row = (prekey(device, PrekeyRow::LastResort, PrekeyId(0)), encode_prekey(key)?);
+        replace(tree, &mut batch, row, &mut tally)?;
     }
     let curve = (PrekeyRow::OneTime, PrekeyRow::Highest, MAX_ONE_TIME_PREKEYS);
-    let mut added = add(tree, &mut batch, device, curve, &mut upload.one_time, |key: &OneTimePrekey| key.id)?;
+    let id = |key: &OneTimePrekey| key.id;
+    add(tree, &mut batch, device, curve, &mut upload.one_time, id, &mut tally)?;
     let kem = (PrekeyRow::OneTimeKem, PrekeyRow::HighestKem, MAX_ONE_TIME_KEM_PREKEYS);
-    added += add(tree, &mut batch, device, kem, &mut upload.one_time_kem, |key: &KemPrekey| key.id)?;
+    add(tree, &mut batch, device, kem, &mut upload.one_time_kem, |key: &KemPrekey| key.id, &mut tally)?;
     tree.apply_batch(batch)?;
-    Ok((counts(tree, device)?, added))
+    Ok((counts(tree, device)?, tally))
 }
 
 /// Takes the first key of a kind out. Only the writer claims, and `remove` answers `Some` to exactly one in any case.
@@ -101,7 +128,7 @@ fn take<T: serde::de::DeserializeOwned>(
     while let Some(row) = tree.range(all_of(device, kind)).next() {
         let (key, _) = row?;
         if let Some(value) = tree.remove(&key)? {
-            *taken += value.len() as u64;
+            *taken += bytes(&key, &value);
             return decode_prekey(&value).map(Some);
         }
     }
@@ -109,7 +136,7 @@ fn take<T: serde::de::DeserializeOwned>(
 }
 
 /// What a handshake with the device needs; `None` if it has not published both signed keys. Adds the bytes of the
-/// one-time keys that were removed to `taken`.
+/// rows that were removed to `taken`.
 pub(crate) fn claim(
     tree: &::sled::Tree,
     device: DeviceId,
@@ -138,12 +165,12 @@ pub(crate) fn claim(
     }))
 }
 
-/// Removes everything of a device; answers about how many bytes that were.
+/// Removes everything of a device; answers how many bytes that were.
 pub(crate) fn remove_all(tree: &::sled::Tree, device: &DeviceId) -> Result<u64, StoreError> {
     let (mut batch, mut removed) = (::sled::Batch::default(), 0);
     for row in tree.scan_prefix(device.0) {
         let (key, value) = row?;
-        removed += value.len() as u64;
+        removed += bytes(&key, &value);
         batch.remove(key);
     }
     tree.apply_batch(batch)?;
@@ -166,18 +193,22 @@ pub(crate) fn devices(tree: &::sled::Tree) -> Result<Vec<DeviceId>, StoreError> 
     Ok(found)
 }
 
-/// Drops every one-time key of every device, as after a restore: some may have been handed out since the copy.
-pub(crate) fn remove_one_time(tree: &::sled::Tree) -> Result<(), StoreError> {
+/// Drops every one-time key of every device, as after a restore: some may have been handed out since the copy. Answers how
+/// many bytes that were.
+pub(crate) fn remove_one_time(tree: &::sled::Tree) -> Result<u64, StoreError> {
+    let mut removed = 0;
     for device in devices(tree)? {
         let mut batch = ::sled::Batch::default();
         for kind in [PrekeyRow::OneTime, PrekeyRow::OneTimeKem] {
             for row in tree.range(all_of(&device, kind)) {
-                batch.remove(row?.0);
+                let (key, value) = row?;
+                removed += bytes(&key, &value);
+                batch.remove(key);
             }
         }
         tree.apply_batch(batch)?;
     }
-    Ok(())
+    Ok(removed)
 }
 
 #[cfg(test)]

@@ -88,3 +88,56 @@ impl Request {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        Pending,
+        conformance::{self, Person, envelope, key},
+    };
+
+    #[test]
+    fn a_request_counts_with_what_it_holds() {
+        let alice = Person::new("alice", 1);
+        let append = |envelopes| {
+            let submission = Submission { key: key(1), envelopes, now_ms: 1 };
+            Request::Append(submission, Pending::pair().0).bytes()
+        };
+        assert_eq!(append(Vec::new()), 256);
+        assert_eq!(
+            append(vec![envelope(alice.device, 1, 1000), envelope(alice.device, 2, 10)]),
+            256 + 1010 + 512
+        );
+        let upload = |one_time, one_time_kem| {
+            let upload = Box::new(conformance::upload(1, 0..one_time, 0..one_time_kem));
+            Request::PutPrekeys(alice.device, upload, Pending::pair().0).bytes()
+        };
+        assert_eq!((upload(0, 0), upload(3, 0), upload(0, 2)), (256, 256 + 192, 256 + 2800));
+        let list = alice.list(1, &[alice.device]).as_bytes().len();
+        let create = Request::Create(Box::new(alice.new_account()), Pending::pair().0);
+        assert_eq!(create.bytes(), 256 + list);
+        let replacement = |blocked| {
+            let record = AccountRecord { blocked: vec![alice.account; blocked], ..record(&alice) };
+            let new = Replacement { account: alice.account, revision: 1, new: record };
+            Request::Replace(Box::new(new), Pending::pair().0).bytes()
+        };
+        assert_eq!((replacement(0), replacement(3)), (256 + list, 256 + list + 48));
+    }
+
+    fn record(of: &Person) -> AccountRecord {
+        of.register(&crate::MemoryStore::new(crate::StoreConfig::default()))
+    }
+
+    /// Not only that it is gone, but why.
+    #[test]
+    fn what_fails_is_answered_with_the_reason() {
+        let (promise, pending) = Pending::pair();
+        Request::Ack(DeviceId([1; 16]), QueueNumber(1), promise).fail(StoreError::DiskFull);
+        assert_eq!(pending.wait(), Err(StoreError::DiskFull));
+        let (promise, pending) = Pending::pair();
+        Request::Claim(Vec::new(), false, 0, promise).fail(StoreError::Busy);
+        assert_eq!(pending.wait(), Err(StoreError::Busy));
+    }
+}

@@ -23,7 +23,7 @@ pub(crate) const MAX_VALUE: usize = 6 * 1024;
 /// Bytes of content a value holds beside its own header.
 pub(crate) const MAX_INLINE: usize = MAX_VALUE - 64;
 /// Outcomes of one submission that fit a value; the protocol allows fewer.
-pub(crate) const MAX_OUTCOMES: usize = (MAX_INLINE - 32) / 17;
+pub(crate) const MAX_OUTCOMES: usize = (MAX_VALUE - 32) / 17;
 const _: () = assert!(MAX_OUTCOMES >= sotto_proto::limits::MAX_ENVELOPES_PER_SUBMIT);
 
 pub(crate) fn damaged(what: &'static str) -> impl Fn(WireError) -> StoreError {
@@ -563,6 +563,22 @@ pub(crate) fn decode_number(value: &[u8]) -> Result<u64, StoreError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_rows_are_no_longer_than_a_value() {
+        let envelope = EnvelopeRow {
+            stored_ms: u64::MAX,
+            tag: FateTag([1; 16]),
+            content: Content::Inline(vec![7; MAX_INLINE]),
+        };
+        let device = DeviceOutcome { device: DeviceId([1; 16]), outcome: Outcome::UnknownDevice };
+        let submitted = Submitted { devices: vec![device; MAX_OUTCOMES], stored_ms: u64::MAX };
+        let submission = SubmissionRow { mark: u64::MAX, submitted };
+        for row in [envelope.encode(), submission.encode()] {
+            // Not far below it either.
+            assert!((MAX_VALUE - 64..=MAX_VALUE).contains(&row.len()), "{}", row.len());
+        }
+    }
 
     #[test]
     fn a_number_with_something_behind_it_is_damaged() {

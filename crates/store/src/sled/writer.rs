@@ -207,8 +207,7 @@ impl Writer {
         for (at_ms, entries) in expiring {
             for entries in entries.chunks(EXPIRING_PER_ROW) {
                 let (key, value) = (queue::expiry(at_ms, self.number()?), encode_expiring(entries));
-                self.add_side_bytes(key.len() + value.len());
-                group.insert(key, value);
+                self.insert_side(key, value, group);
             }
         }
         self.sync_files(group)?;
@@ -278,11 +277,17 @@ impl Writer {
         counts.file_bytes.store(self.totals.file_bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_side_bytes(&mut self, bytes: usize) {
-        self.state.side_bytes = self.state.side_bytes.saturating_add(bytes as u64);
+    /// Adds a row that is not counted when the store is opened.
+    pub(crate) fn insert_side(&mut self, key: Vec<u8>, value: Vec<u8>, group: &mut Group) {
+        let bytes = (key.len() + value.len()) as u64;
+        self.state.side_bytes = self.state.side_bytes.saturating_add(bytes);
+        group.insert(key, value);
     }
 
-    pub(crate) fn remove_side_bytes(&mut self, bytes: usize) {
-        self.state.side_bytes = self.state.side_bytes.saturating_sub(bytes as u64);
+    /// Removes such a row.
+    pub(crate) fn remove_side(&mut self, key: Vec<u8>, value: &[u8], group: &mut Group) {
+        let bytes = (key.len() + value.len()) as u64;
+        self.state.side_bytes = self.state.side_bytes.saturating_sub(bytes);
+        group.remove(key);
     }
 }

@@ -40,6 +40,10 @@ fn a_dump_makes_the_same_store_without_one_time_keys() {
         "not over a store"
     );
     let imported = SledStore::open(&copy, engine.config).unwrap();
+    for store in [engine.store(), &imported] {
+        let (told, found) = side_bytes(store);
+        assert_eq!(told, found);
+    }
     let (old, new) = (engine.store(), &imported);
     let (alice, bob) = (Person::new("alice", 1), Person::new("bob", 2));
     assert_eq!(old.account(alice.account).wait().unwrap().unwrap().list.len(), 20_000);

@@ -54,6 +54,22 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
+/// What compaction takes the rows for that are not counted when a store is opened, and what they are.
+fn side_bytes(store: &SledStore) -> (u64, u64) {
+    let look = store.look(|shared| {
+        let state = shared.trees.meta.get(database::STATE)?.expect("a state");
+        let told = row::StateRow::decode(&state)?.side_bytes;
+        let side = [row::queue::SUBMISSION, row::queue::FATE, row::queue::EXPIRY];
+        let queue =
+            shared.trees.queue.iter().filter(|row| row.as_ref().is_ok_and(|(key, _)| side.contains(&key[0])));
+        let found = queue
+            .chain(shared.trees.prekey.iter())
+            .map(|row| row.map(|(key, value)| key.len() + value.len()));
+        Ok((told, found.sum::<Result<usize, _>>()? as u64))
+    });
+    look.wait().unwrap()
+}
+
 /// A small cache, so that rows come from the disk; no reserve, so that a full machine fails no test.
 fn small(config: StoreConfig) -> StoreConfig {
     StoreConfig { cache_bytes: 1024 * 1024, disk_reserve_bytes: 0, ..config }

@@ -192,3 +192,38 @@ fn the_highest_finished_generation_is_the_store() {
     assert_eq!(store.usage().wait().unwrap().accounts, 1);
     assert!(!path.join("g-2").exists());
 }
+
+fn opened(path: &Path, config: &StoreConfig) -> (folder::Folder, folder::Generation, database::Database) {
+    let folder = folder::Folder::take(path).unwrap();
+    let active = folder.active().unwrap().unwrap();
+    let database = database::Database::open(&folder, active, config).unwrap();
+    (folder, active, database)
+}
+
+#[test]
+fn each_store_has_a_salt_of_its_own_and_keeps_it() {
+    let salt = || {
+        let (_spare, path, config) = OnDisk::create(StoreConfig::default()).close();
+        let read = || {
+            let (_folder, _, database) = opened(&path, &config);
+            let salt = database.salt().unwrap();
+            database.close().unwrap();
+            salt
+        };
+        let salt = read();
+        assert_eq!(read(), salt);
+        salt
+    };
+    assert_ne!(salt(), salt());
+}
+
+#[test]
+fn a_database_that_was_closed_is_free_at_once() {
+    let (_spare, path, config) = OnDisk::create(StoreConfig::default()).close();
+    // Each time sled's threads have their chance to be late.
+    for _ in 0..20 {
+        let (folder, active, database) = opened(&path, &config);
+        database.close().unwrap();
+        assert_eq!(folder::wait_until_free(&folder.generation(active), std::time::Duration::ZERO), Ok(()));
+    }
+}

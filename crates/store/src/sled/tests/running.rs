@@ -22,7 +22,8 @@ fn sled_never_writes_a_blob() {
         engine.store().put_prekeys(alice.device, upload).wait().unwrap();
     }
     let many = (0..row::MAX_OUTCOMES as u64).map(|number| envelope(alice.device, number, 1)).collect();
-    put(engine.store(), 1000, 1, many);
+    let appended = put(engine.store(), 1000, 1, many);
+    assert!(outcomes(&appended).iter().all(|outcome| matches!(outcome, Outcome::Stored { .. })));
     let (_folder, path, _) = engine.close();
     assert_eq!(fs::read_dir(path.join("g-1/blobs")).unwrap().count(), 0);
 }
@@ -37,6 +38,38 @@ fn a_submission_with_more_outcomes_than_a_row_holds_is_refused() {
     assert!(outcomes(&appended).iter().all(|outcome| *outcome == Outcome::Refused(Refusal::TooLarge)));
     assert_eq!(engine.store().usage().wait().unwrap().envelopes, 0);
     assert_eq!(engine.store().submission(key(1)).wait(), Ok(None));
+}
+
+#[test]
+fn rows_beside_the_envelopes_are_tallied_to_the_byte_until_the_last_is_gone() {
+    let engine = OnDisk::create(StoreConfig::default());
+    let store = engine.store();
+    let alice = Person::new("alice", 1);
+    alice.register(store);
+    let exact = |at: &str| {
+        let (told, found) = side_bytes(store);
+        assert_eq!(told, found, "{at}");
+        told
+    };
+    let before = exact("an account");
+    for (submission, envelopes) in [(1, 1), (2, 3), (3, 20), (4, 0)] {
+        let envelopes = (0..envelopes).map(|n| envelope(alice.device, submission * 100 + n, 50)).collect();
+        let numbers = put(store, submission, submission, envelopes).numbers;
+        exact("a submission");
+        if let Some(Some(number)) = numbers.first() {
+            store.ack(alice.device, *number).wait().unwrap();
+        }
+    }
+    assert!(exact("four submissions") > before);
+    store.put_prekeys(alice.device, conformance::upload(1, 0..5, 0..3)).wait().unwrap();
+    let with_keys = exact("keys");
+    store.claim_prekeys(vec![alice.device], true, 0).wait().unwrap();
+    assert!(exact("a claim") < with_keys);
+    // Fates are the last to be forgotten.
+    while store.expire(u64::MAX).wait().unwrap() > 0 {}
+    exact("all has expired");
+    store.remove_account(alice.account, 1).wait().unwrap();
+    assert_eq!(exact("nobody is left"), 0);
 }
 
 #[test]
