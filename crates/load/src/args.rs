@@ -116,6 +116,8 @@ pub(crate) enum Attack {
     Registrations,
     /// Registrations and logins with signatures that do not hold
     Forgeries,
+    /// Long device lists with signatures that do not hold, of who has an account
+    Lists,
     /// Questions for names, and look-ups
     Names,
     /// One account claims a device's prekeys

@@ -25,7 +25,7 @@ pub(crate) struct Person {
     pub(crate) device: DeviceId,
     owner: AccountSecret,
     secret: DeviceSecret,
-    list: SignedDeviceList,
+    pub(crate) list: SignedDeviceList,
 }
 
 fn random<const N: usize>() -> [u8; N] {

@@ -27,9 +27,16 @@ fn config() -> Configuration<BigEndian, Fixint, Limit<MAX_FRAME>> {
 
 /// Encodes; more than [`MAX_FRAME`] bytes are refused.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let bytes = bincode::serde::encode_to_vec(value, config())
-        .map_err(|error| CodecError::Malformed(error.to_string()))?;
+    let mut bytes = Vec::new();
+    encode_after(&mut bytes, value)?;
     if bytes.len() > MAX_FRAME { Err(CodecError::TooLarge) } else { Ok(bytes) }
+}
+
+/// Encodes after what is there already.
+pub(crate) fn encode_after<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<(), CodecError> {
+    bincode::serde::encode_into_std_write(value, bytes, config())
+        .map(|_written| ())
+        .map_err(|error| CodecError::Malformed(error.to_string()))
 }
 
 /// Decodes all of `bytes`. Never allocates more than [`MAX_FRAME`] on the word of a length inside.

@@ -201,12 +201,14 @@ fn run(args: &RunArgs, port: Option<u16>, tap: Box<dyn Tap>) -> Result<(), Failu
     let _flush = log::start(config.log_format, &config.log_level, args.verbose);
     let args = args.clone();
     let reload = Box::new(move || load_run(&args, port));
+    let lobby = shell::lobby::runtime().map_err(|error| Failure::new(1, error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(1, error))?;
-    let result = runtime.block_on(shell::run(config, reload, tap));
+    let result = runtime.block_on(shell::run(config, reload, tap, lobby.handle()));
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    lobby.shutdown_timeout(SHUTDOWN_TIMEOUT);
     Ok(result?)
 }
 

@@ -8,8 +8,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{
     account::{Block, DropPending, RequestDevice, ResetAccount, SetInteractive},
+    begin,
     chat::{InChat, Invite},
-    frame_bytes, frames,
+    finish, frames,
 };
 use crate::{
     codec::{self, CodecError},

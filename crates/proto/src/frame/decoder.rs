@@ -89,7 +89,9 @@ mod tests {
     use super::*;
 
     fn frame(kind: u16, request: u32, payload: &[u8]) -> Vec<u8> {
-        super::super::frame_bytes(kind, request, payload).unwrap_or_default()
+        let mut bytes = super::super::begin(kind, request);
+        bytes.extend_from_slice(payload);
+        super::super::finish(bytes).unwrap_or_default()
     }
 
     #[test]

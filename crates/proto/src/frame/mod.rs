@@ -38,20 +38,28 @@ use crate::codec::CodecError;
 pub const FIRST_DATA_KIND: u16 = 0x1000;
 /// Bytes of a body before its payload.
 pub const BODY_HEADER: usize = 6;
+/// Bytes of the length before the body.
+const LENGTH: usize = 4;
 /// The request id of a push.
 pub const PUSH: u32 = 0;
 
-/// Puts length, kind and request id before an encoded payload.
-fn frame_bytes(kind: u16, request: u32, payload: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let length = u32::try_from(BODY_HEADER + payload.len()).map_err(|_| CodecError::TooLarge)?;
-    if BODY_HEADER + payload.len() > crate::limits::MAX_FRAME {
-        return Err(CodecError::TooLarge);
-    }
-    let mut bytes = Vec::with_capacity(4 + BODY_HEADER + payload.len());
-    bytes.extend_from_slice(&length.to_be_bytes());
+/// A frame with room for its length, without its payload.
+fn begin(kind: u16, request: u32) -> Vec<u8> {
+    let mut bytes = vec![0; LENGTH];
     bytes.extend_from_slice(&kind.to_be_bytes());
     bytes.extend_from_slice(&request.to_be_bytes());
-    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The frame with its length.
+fn finish(mut bytes: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+    let body = bytes.len() - LENGTH;
+    if body > crate::limits::MAX_FRAME {
+        return Err(CodecError::TooLarge);
+    }
+    let length = u32::try_from(body).map_err(|_| CodecError::TooLarge)?;
+    let place = bytes.first_chunk_mut::<LENGTH>().ok_or(CodecError::TooLarge)?;
+    *place = length.to_be_bytes();
     Ok(bytes)
 }
 
@@ -84,10 +92,12 @@ macro_rules! frames {
 
             /// The whole frame, length included.
             pub fn encode(&self, request: u32) -> Result<Vec<u8>, CodecError> {
-                let payload = match self {
-                    $(frames!(@bind payload $variant $(, $payload)?) => frames!(@encode payload $(, $payload)?)?,)*
-                };
-                frame_bytes(self.kind(), request, &payload)
+                // In one piece from the start: frames can be long.
+                let mut bytes = begin(self.kind(), request);
+                match self {
+                    $(frames!(@bind payload $variant $(, $payload)?) => frames!(@encode bytes payload $(, $payload)?),)*
+                }
+                finish(bytes)
             }
 
             /// Reads a frame's payload; `Ok(None)` for a kind this program does not know.
@@ -103,8 +113,8 @@ macro_rules! frames {
     (@pattern $variant:ident, $payload:ty) => { Self::$variant(_) };
     (@bind $name:ident $variant:ident) => { Self::$variant };
     (@bind $name:ident $variant:ident, $payload:ty) => { Self::$variant($name) };
-    (@encode $name:ident) => { Ok::<_, CodecError>(Vec::new()) };
-    (@encode $name:ident, $payload:ty) => { codec::encode($name) };
+    (@encode $bytes:ident $name:ident) => { {} };
+    (@encode $bytes:ident $name:ident, $payload:ty) => { codec::encode_after(&mut $bytes, $name)? };
     (@decode $bytes:ident $variant:ident) => {
         if $bytes.is_empty() { Self::$variant } else { return Err(CodecError::Trailing) }
     };

@@ -6,8 +6,9 @@ use serde_bytes::ByteBuf;
 use super::{
     ErrorReply,
     account::{Approved, ListChanged, PendingDevices, ResetState},
+    begin,
     chat::{ChatEnded, ChatStarted, InviteEnded, Invited, Inviting},
-    frame_bytes, frames,
+    finish, frames,
 };
 use crate::{
     chain::KeyChain,

@@ -337,11 +337,11 @@ impl Core {
         match (effect, change.what) {
             (Effect::Edit(edit, new), _) => {
                 let new = AccountRecord { revision, ..new };
-                self.saw(new.clone());
+                self.saw(new.clone(), None);
                 self.edited(now_ms, by, &edit, old, &new);
             }
             (Effect::List(new), What::List { list, submit, .. }) => {
-                self.saw(AccountRecord { revision, ..new });
+                self.saw(AccountRecord { revision, ..new }, Some(list.as_ref().clone()));
                 self.list_replaced(now_ms, by, old, &list, submit);
             }
             (Effect::Reset(list), _) => self.reset_done(now_ms, by, old, &list),
@@ -353,7 +353,7 @@ impl Core {
     /// The record was another one than was known: the change is made anew on it, if its time has not come too often.
     fn change_met_another(&mut self, now_ms: u64, change: Change, newest: AccountRecord) {
         let account = newest.account;
-        let refused: Refused = match self.saw(newest) {
+        let refused: Refused = match self.saw(newest, None) {
             None => (ErrorCode::STORE, "the account's record is damaged".into()),
             Some(()) if change.attempts < ATTEMPTS => {
                 let attempts = change.attempts + 1;
@@ -365,8 +365,8 @@ impl Core {
     }
 
     /// Takes a record as the newest of its account.
-    fn saw(&mut self, record: AccountRecord) -> Option<()> {
-        let known = self.remember(record)?;
+    fn saw(&mut self, record: AccountRecord, list: Option<SignedDeviceList>) -> Option<()> {
+        let known = self.remember(record, list)?;
         self.changes.saw(known);
         Some(())
     }

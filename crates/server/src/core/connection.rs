@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use sotto_proto::{
-    AccountId, DeviceId, DeviceKey, Username,
+    AccountId, DeviceId, DeviceKey, SignedDeviceList, Username,
     frame::{ClientFrame, MailboxState, ResetState},
 };
 
@@ -26,6 +26,9 @@ pub(super) struct Ticket {
     pub(super) size: usize,
 }
 
+/// A device list, or what is wrong with it.
+pub(super) type VerifiedList = Result<Box<SignedDeviceList>, String>;
+
 /// A request in its connection's line. Requests start in the order in which they came, so Submits keep theirs.
 #[derive(Debug)]
 pub(super) struct Queued {
@@ -39,6 +42,8 @@ pub(super) struct Queued {
     pub(super) counted: bool,
     /// Whether its accounts have been looked for.
     pub(super) looked: bool,
+    /// The device list in it, or what is wrong with that, once its signatures were verified.
+    pub(super) list: Option<VerifiedList>,
     /// How often it was started again because an account's record changed under it.
     pub(super) attempts: u8,
 }
@@ -79,6 +84,8 @@ pub(super) struct Connection {
     pub(super) queue: VecDeque<Queued>,
     /// Whether the line stands still: a login or a change that later requests build on is under way.
     pub(super) blocked: bool,
+    /// The request whose device list is being verified.
+    pub(super) verifying: Option<(ClientFrame, u8)>,
     /// Until when its line waits because its account asks much, Unix milliseconds.
     pub(super) due_ms: Option<u64>,
     /// Bytes of pushes that the peer has not taken yet.
@@ -109,6 +116,7 @@ impl Connection {
             reader: None,
             queue: VecDeque::new(),
             blocked: false,
+            verifying: None,
             due_ms: None,
             unwritten: 0,
             unread: 0,

@@ -132,12 +132,12 @@ pub enum Output {
         /// What they are, for the accounts.
         class: SendClass,
     },
-    /// From here on the peer may send bodies of this size.
-    FrameLimit {
+    /// The peer has proven who it is; from here on it may send longer frames.
+    SignedIn {
         /// Who.
         connection: ConnectionId,
-        /// Bytes.
-        bytes: usize,
+        /// Bytes of a frame's body at most.
+        frame_limit: usize,
     },
     /// Send what waits, then close. The core has forgotten the connection.
     Close {
@@ -315,8 +315,15 @@ pub enum Job {
         /// What is stored.
         hash: String,
     },
-    /// Whether all signatures and dates of an upload hold.
-    VerifyPrekeys {
+    /// Whether signatures hold.
+    Verify(Verification),
+}
+
+/// Many signatures that come in one request.
+#[derive(Debug)]
+pub enum Verification {
+    /// All signatures and dates of an upload.
+    Prekeys {
         /// The device's account.
         account: AccountId,
         /// The device.
@@ -328,6 +335,24 @@ pub enum Job {
         /// The server's clock, Unix milliseconds.
         now_ms: u64,
     },
+    /// A device list: its own signature and those of the certificates in it.
+    List(Vec<u8>),
+}
+
+impl Verification {
+    /// Verifies them; the same bytes give the same result.
+    pub fn run(self) -> WorkResult {
+        match self {
+            Self::Prekeys { account, device, device_key, upload, now_ms } => {
+                let verified = upload.verify(&account, &device, &device_key, now_ms);
+                WorkResult::Prekeys(verified.map(|()| upload).map_err(|error| error.to_string()))
+            }
+            Self::List(bytes) => {
+                let parsed = SignedDeviceList::parse(&bytes);
+                WorkResult::List(parsed.map(Box::new).map_err(|error| error.to_string()))
+            }
+        }
+    }
 }
 
 /// What came of a [`Job`].
@@ -339,6 +364,8 @@ pub enum WorkResult {
     Verified(bool),
     /// The upload back, or why it was refused.
     Prekeys(Result<Box<PrekeyUpload>, String>),
+    /// The list, or what is wrong with it.
+    List(Result<Box<SignedDeviceList>, String>),
     /// The machine could not do it (out of memory).
     Failed(String),
 }

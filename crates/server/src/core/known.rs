@@ -31,8 +31,13 @@ impl Known {
     /// Reads the record's list, which was verified before it was stored; an error means a damaged record.
     pub(super) fn new(record: AccountRecord) -> Result<Self, DeviceListError> {
         let list = SignedDeviceList::parse(&record.list)?;
+        Ok(Self::with(record, list))
+    }
+
+    /// The same with its list read and verified already.
+    pub(super) fn with(record: AccountRecord, list: SignedDeviceList) -> Self {
         let hash = list.hash();
-        Ok(Self { record, list, hash })
+        Self { record, list, hash }
     }
 
     /// About how many bytes it takes: the list is there as received twice, and read.

@@ -45,6 +45,7 @@ impl Core {
             fetching: Vec::new(),
             counted: false,
             looked: false,
+            list: None,
             attempts: 0,
         });
         self.advance(now_ms, id);
@@ -64,7 +65,8 @@ impl Core {
             let Some(head) = connection.queue.front_mut() else { return };
             if !head.looked {
                 let wait_ms = match &head.frame {
-                    ClientFrame::Register(_) if greeted => {
+                    // What is verified already was counted.
+                    ClientFrame::Register(_) if greeted && head.list.is_none() => {
                         self.registrations.wait_ms(source(peer.ip()), now_ms)
                     }
                     _ => 0,
@@ -110,7 +112,7 @@ impl Core {
 
     /// Does a request whose accounts are known.
     pub(super) fn start(&mut self, now_ms: u64, queued: Queued) {
-        let Queued { ticket, frame, found, attempts, .. } = queued;
+        let Queued { ticket, frame, found, list, attempts, .. } = queued;
         let found = Found { found: &found };
         let Some(connection) = self.connections.get(&ticket.connection) else { return };
         if !connection.greeted
@@ -129,19 +131,19 @@ impl Core {
                 self.leave(ticket);
                 Ok(())
             }
-            ClientFrame::Register(register) => self.register(now_ms, ticket, register, &found),
+            ClientFrame::Register(register) => self.register(now_ms, ticket, register, list, &found),
             ClientFrame::PasswordLogin(login) => self.password_login(now_ms, ticket, login, &found),
             ClientFrame::AccountLogin(login) => self.account_login(ticket, &login, &found),
             ClientFrame::DeviceLogin(login) => self.device_login(now_ms, ticket, &login, &found),
             ClientFrame::SetPassword(set) => self.set_password(now_ms, ticket, set, &found),
             ClientFrame::LookupLists(lookup) => self.lookup_lists(ticket, &lookup, &found),
-            ClientFrame::ReplaceList(replace) => self.replace_list(now_ms, ticket, &replace, &found),
+            ClientFrame::ReplaceList(replace) => self.replace_list(now_ms, ticket, replace, list, &found),
             ClientFrame::PublishKeys(publish) => self.publish_keys(now_ms, ticket, publish),
             ClientFrame::RequestDevice(request) => self.request_device(now_ms, ticket, &request, &found),
             ClientFrame::ListPending => self.list_pending(ticket),
             ClientFrame::DropPending(drop) => self.drop_pending(ticket, &drop, &found),
             ClientFrame::Block(block) => self.set_blocked(now_ms, ticket, block, &found),
-            ClientFrame::ResetAccount(reset) => self.reset_account(now_ms, ticket, &reset, &found),
+            ClientFrame::ResetAccount(reset) => self.reset_account(now_ms, ticket, reset, list, &found),
             ClientFrame::RefuseReset => self.refuse_reset(now_ms, ticket, &found),
             ClientFrame::ClaimBundles(claim) => self.claim_bundles(now_ms, ticket, claim, &found),
             ClientFrame::ListUsers(list) => self.list_users(ticket, &list),
@@ -149,7 +151,7 @@ impl Core {
             ClientFrame::Ack(ack) => self.ack(ticket, &ack),
             ClientFrame::QueryFates(query) => self.query_fates(ticket, query),
             ClientFrame::QuerySubmission(query) => self.query_submission(ticket, &query),
-            ClientFrame::Submit(submit) => self.submit(now_ms, ticket, submit, attempts, &found),
+            ClientFrame::Submit(submit) => self.submit(now_ms, ticket, submit, (list, attempts), &found),
             ClientFrame::SetInteractive(set) => self.set_interactive(now_ms, ticket, set),
             ClientFrame::Invite(invite) => self.invite(now_ms, ticket, &invite, &found),
             ClientFrame::Accept(accept) => self.accept(now_ms, ticket, accept),

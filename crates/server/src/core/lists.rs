@@ -5,17 +5,21 @@ use std::sync::Arc;
 use sotto_proto::{
     DeviceId, ListHash, SignedDeviceList,
     device_list::{MAX_AHEAD_S, SuccessionError},
-    frame::{ErrorCode, ErrorReply, ListChanged, Lists, LookupLists, PUSH, ReplaceList, ServerFrame, Submit},
-    limits::MAX_LISTS,
+    frame::{
+        ClientFrame, ErrorCode, ErrorReply, ListChanged, Lists, LookupLists, PUSH, ReplaceList, ServerFrame,
+        Submit,
+    },
+    limits::{MAX_DEVICE_LIST, MAX_LISTS},
 };
 use sotto_store::AccountRecord;
 
 use super::{
-    ATTEMPTS, Core, Found, Refused, SendClass,
+    ATTEMPTS, Core, Found, Job, Refused, SendClass, Verification,
     changes::{Change, Editor, What},
-    connection::{Queued, Ticket},
+    connection::{Queued, Ticket, VerifiedList},
     known::{AccountRef, Known},
     register::too_far_ahead,
+    step::Toil,
 };
 
 impl Core {
@@ -48,7 +52,8 @@ impl Core {
         &mut self,
         now_ms: u64,
         ticket: Ticket,
-        replace: &ReplaceList,
+        replace: ReplaceList,
+        list: Option<VerifiedList>,
         found: &Found<'_>,
     ) -> Result<(), Refused> {
         let proven = self.connections.get(&ticket.connection).and_then(|connection| connection.proven);
@@ -59,12 +64,44 @@ impl Core {
             self.answer(ticket, &ServerFrame::Done, "the same device list again");
             return Ok(());
         }
-        let list = check_successor(&known, &replace.list, now_ms)?;
+        let Some(list) = list else {
+            return self.verify_list(ticket, replace.list.to_vec(), ClientFrame::ReplaceList(replace), 0);
+        };
+        let list = valid(list)?;
+        check_successor(&known, &list, now_ms)?;
         if known.hash != replace.expected {
             return Err((ErrorCode::CONFLICT, "the server has another device list; merge with it".into()));
         }
         self.change_list(now_ms, ticket, known, list, None);
         Ok(())
+    }
+
+    /// Has a request's list verified, ten signatures at most, by those who do nothing else; then the request starts again.
+    /// Its connection's line waits meanwhile, so there is one at a time.
+    pub(super) fn verify_list(
+        &mut self,
+        ticket: Ticket,
+        list: Vec<u8>,
+        frame: ClientFrame,
+        attempts: u8,
+    ) -> Result<(), Refused> {
+        if list.len() > MAX_DEVICE_LIST {
+            return Err((ErrorCode::BAD_KEYS, "the device list is too long".into()));
+        }
+        self.toil(Toil::List { ticket }, Job::Verify(Verification::List(list)))?;
+        self.block(ticket.connection);
+        if let Some(connection) = self.connections.get_mut(&ticket.connection) {
+            connection.verifying = Some((frame, attempts));
+        }
+        Ok(())
+    }
+
+    pub(super) fn list_verified(&mut self, now_ms: u64, ticket: Ticket, list: VerifiedList) {
+        let connection = self.connections.get_mut(&ticket.connection);
+        // Who is gone has taken it along.
+        let Some((frame, attempts)) = connection.and_then(|state| state.verifying.take()) else { return };
+        self.start_again(ticket, frame, Some(list), attempts);
+        self.unblock(now_ms, ticket.connection);
     }
 
     /// Takes a list that follows the known one, which came by itself or with a Submit.
@@ -73,10 +110,10 @@ impl Core {
         now_ms: u64,
         ticket: Ticket,
         known: Arc<Known>,
-        list: SignedDeviceList,
+        list: Box<SignedDeviceList>,
         submit: Option<Box<(Submit, u8)>>,
     ) {
-        let what = What::List { list: Box::new(list), follows: known.hash, submit };
+        let what = What::List { list, follows: known.hash, submit };
         self.change(now_ms, known, Change::new(Editor::Client(ticket), what));
     }
 
@@ -123,7 +160,7 @@ impl Core {
             (Some((submit, attempts)), Ok(_) | Err((ErrorCode::CONFLICT, _)))
                 if usize::from(attempts) < MAX_LISTS + usize::from(ATTEMPTS) =>
             {
-                self.again(ticket, submit, attempts + 1);
+                self.start_again(ticket, ClientFrame::Submit(submit), None, attempts + 1);
             }
             (Some(_), Ok(_)) => {
                 let message = "the device lists change all the time; try again";
@@ -133,16 +170,17 @@ impl Core {
         }
     }
 
-    /// Puts a Submit back to the head of its connection's line.
-    fn again(&mut self, ticket: Ticket, submit: Submit, attempts: u8) {
+    /// Puts a request back to the head of its connection's line.
+    fn start_again(&mut self, ticket: Ticket, frame: ClientFrame, list: Option<VerifiedList>, attempts: u8) {
         if let Some(connection) = self.connections.get_mut(&ticket.connection) {
             connection.queue.push_front(Queued {
                 ticket,
-                frame: sotto_proto::frame::ClientFrame::Submit(submit),
+                frame,
                 found: Vec::new(),
                 fetching: Vec::new(),
                 counted: true,
                 looked: false,
+                list,
                 attempts,
             });
         }
@@ -184,10 +222,13 @@ impl Core {
     }
 }
 
-/// Whether these bytes are a list that may take the place of the known one.
-pub(super) fn check_successor(known: &Known, bytes: &[u8], now_ms: u64) -> Result<SignedDeviceList, Refused> {
-    let list = SignedDeviceList::parse(bytes)
-        .map_err(|error| (ErrorCode::BAD_KEYS, format!("the device list: {error}").into()))?;
+/// The list, if its signatures hold.
+pub(super) fn valid(list: VerifiedList) -> Result<Box<SignedDeviceList>, Refused> {
+    list.map_err(|problem| (ErrorCode::BAD_KEYS, format!("the device list: {problem}").into()))
+}
+
+/// Whether a list may take the place of the known one.
+pub(super) fn check_successor(known: &Known, list: &SignedDeviceList, now_ms: u64) -> Result<(), Refused> {
     list.follows(&known.list).map_err(|error| {
         let code = match error {
             SuccessionError::Identity => ErrorCode::BAD_KEYS,
@@ -203,7 +244,7 @@ pub(super) fn check_successor(known: &Known, bytes: &[u8], now_ms: u64) -> Resul
     if ahead && number != known.number().saturating_add(1) {
         return Err((ErrorCode::BAD_KEYS, too_far_ahead().into()));
     }
-    Ok(list)
+    Ok(())
 }
 
 /// The record with a list that was found to follow one; `None` if it has the list already.

@@ -152,14 +152,14 @@ impl Core {
         }
         let list = known.list.as_bytes().to_vec().into();
         let action = format!("account proven [ {} ]", known.record.username);
-        self.raise_frame_limit(ticket);
+        self.let_in(ticket);
         self.answer(ticket, &ServerFrame::AccountIn(AccountIn { account, list }), action);
     }
 
-    fn raise_frame_limit(&mut self, ticket: Ticket) {
+    fn let_in(&mut self, ticket: Ticket) {
         // Before the answer, which the peer waits for before it sends a longer frame.
         self.outputs
-            .push_back(Output::FrameLimit { connection: ticket.connection, bytes: limits::MAX_FRAME });
+            .push_back(Output::SignedIn { connection: ticket.connection, frame_limit: limits::MAX_FRAME });
     }
 
     pub(super) fn device_login(
@@ -285,7 +285,7 @@ impl Core {
             self.send(other, PUSH, &ServerFrame::Replaced, SendClass::Notice);
             self.close(other);
         }
-        self.raise_frame_limit(ticket);
+        self.let_in(ticket);
         let device_in = DeviceIn { list_number: known.number(), list_hash: known.hash, mailbox, prekeys };
         self.log(Event::Online { peer, name });
         self.answer(ticket, &ServerFrame::DeviceIn(device_in), "device signed in");

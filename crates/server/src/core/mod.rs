@@ -53,7 +53,7 @@ use std::{
 };
 
 use sotto_proto::{
-    AccountId, DeviceId, KeyChain, ServerId,
+    AccountId, DeviceId, KeyChain, ServerId, SignedDeviceList,
     frame::{ChatEnd, ErrorCode, ErrorReply, PUSH, ServerFrame},
 };
 use sotto_store::{AccountRecord, Day, StoreError};
@@ -61,7 +61,8 @@ use sotto_store::{AccountRecord, Day, StoreError};
 pub use config::{CoreConfig, Directory};
 pub use event::{Event, Level};
 pub use io::{
-    ConnectionId, Input, Job, Operation, Output, Question, SendClass, StoreCall, StoreReply, WorkResult,
+    ConnectionId, Input, Job, Operation, Output, Question, SendClass, StoreCall, StoreReply, Verification,
+    WorkResult,
 };
 pub use operator::{OnlineDevice, Roster};
 pub use orders::Order;
@@ -71,7 +72,7 @@ use bucket::Buckets;
 use changes::Changes;
 use chats::Chats;
 use connection::{Connection, Session, Ticket};
-use known::{Known, KnownAccounts};
+use known::{AccountRef, Known, KnownAccounts};
 use line::Found;
 use pace::Pace;
 use partners::Partners;
@@ -81,6 +82,8 @@ use sweep::Sweep;
 use tries::Tries;
 use waiting::Waiting;
 
+/// Prekeys and device lists that wait to be verified, of all connections: 64 KiB and a millisecond each, about.
+const VERIFYING_LINE: usize = 1_024;
 /// How long a connection may stay without any login: a client types its password before it connects.
 const LOGIN_TIMEOUT_MS: u64 = 60_000;
 /// After the burst, how often one more one-time key may be claimed by an account.
@@ -381,7 +384,7 @@ impl Core {
 
     /// The store could not. What a step had taken hold of is let go.
     fn step_failed(&mut self, now_ms: u64, step: Step, error: StoreError) {
-        let ticket = step.ticket();
+        let (ticket, held) = (step.ticket(), step.holds_the_line());
         let changed = match &step {
             Step::Change(under_way) => Some(under_way.account()),
             _ => None,
@@ -405,7 +408,7 @@ impl Core {
             _ => {}
         }
         self.store_refused(ticket, error);
-        if let Some(ticket) = ticket {
+        if let Some(ticket) = ticket.filter(|_| held) {
             self.unblock(now_ms, ticket.connection);
         }
         if let Some(account) = changed {
@@ -452,14 +455,21 @@ impl Core {
             (Toil::Publish { ticket, device }, WorkResult::Prekeys(result)) => {
                 self.prekeys_verified(now_ms, ticket, device, result);
             }
+            (Toil::List { ticket }, WorkResult::List(result)) => {
+                self.list_verified(now_ms, ticket, result);
+            }
             (toil, result) => {
                 match &toil {
                     Toil::PasswordLogin { name, .. } => self.not_checked(ticket, name),
                     Toil::OldPassword { known, .. } => self.not_checked(ticket, &known.record.username),
+                    Toil::List { .. } => {
+                        let connection = self.connections.get_mut(&ticket.connection);
+                        drop(connection.and_then(|state| state.verifying.take()));
+                    }
                     _ => {}
                 }
                 if let WorkResult::Failed(what) = result {
-                    self.log(Event::Trouble(format!("a password could not be hashed: {what}")));
+                    self.log(Event::Trouble(format!("work could not be done: {what}")));
                 }
                 self.refuse(ticket, (ErrorCode::BUSY, "the server is short of memory; try again".into()));
                 self.unblock(now_ms, ticket.connection);
@@ -479,14 +489,16 @@ impl Core {
         operation
     }
 
-    /// Gives the workers something to do, unless the line of passwords is too long. What is no password has no part in
-    /// that line, and at most one place for each connection.
+    /// Gives the workers something to do, unless too much waits. Passwords and signatures have a line each; each connection
+    /// has at most one place.
     fn toil(&mut self, toil: Toil, job: Job) -> Result<(), Refused> {
         if toil.hashes() {
             if self.hashing >= self.config.hashing_line {
                 return Err((ErrorCode::BUSY, "too many logins wait; try again".into()));
             }
             self.hashing += 1;
+        } else if self.toils.len() - self.hashing >= VERIFYING_LINE {
+            return Err((ErrorCode::BUSY, "too many keys wait to be verified; try again".into()));
         }
         let operation = self.operation();
         self.toils.insert(operation, toil);
@@ -498,9 +510,17 @@ impl Core {
         self.outputs.push_back(Output::Log(event));
     }
 
-    /// Takes a record as the newest there is; `None` if its list cannot be read, which is logged.
-    fn remember(&mut self, record: AccountRecord) -> Option<Arc<Known>> {
-        match Known::new(record) {
+    /// Takes a record as the newest there is, with its list where that was just read; `None` if its list cannot be read,
+    /// which is logged.
+    fn remember(&mut self, record: AccountRecord, list: Option<SignedDeviceList>) -> Option<Arc<Known>> {
+        // Ten signatures are not verified again where something else changed.
+        let before = self.known.find(&AccountRef::Id(record.account)).map(|known| known.list.clone());
+        let list = list.or(before).filter(|list| list.as_bytes() == record.list);
+        let known = match list {
+            Some(list) => Ok(Known::with(record, list)),
+            None => Known::new(record),
+        };
+        match known {
             Ok(known) => Some(self.known.insert(known)),
             Err(error) => {
                 self.log(Event::Trouble(format!("an account's device list is damaged: {error}")));

@@ -62,7 +62,7 @@ impl Core {
             // The answer may be older than the end of the account.
             return self.order(question, order);
         }
-        let Some(known) = self.remember(record) else {
+        let Some(known) = self.remember(record, None) else {
             return self.ordered(question, Err("the account's record is damaged".to_owned()));
         };
         let editor = Editor::Operator(question);

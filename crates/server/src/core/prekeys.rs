@@ -8,7 +8,7 @@ use sotto_proto::{
 };
 
 use super::{
-    Core, Found, Job, Refused, StoreCall,
+    Core, Found, Job, Refused, StoreCall, Verification,
     connection::Ticket,
     known::AccountRef,
     step::{Step, Toil},
@@ -32,7 +32,7 @@ impl Core {
         }
         let (account, device, device_key) = (session.account, session.device, session.device_key);
         let upload = Box::new(upload);
-        let job = Job::VerifyPrekeys { account, device, device_key, upload, now_ms };
+        let job = Job::Verify(Verification::Prekeys { account, device, device_key, upload, now_ms });
         self.toil(Toil::Publish { ticket, device }, job)?;
         // One at a time: nobody takes the workers for itself.
         self.block(ticket.connection);

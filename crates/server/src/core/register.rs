@@ -3,15 +3,16 @@
 use sotto_proto::{
     SignedDeviceList, Username,
     device_list::MAX_AHEAD_S,
-    frame::{AuthKey, ErrorCode, Register, Registration, ServerFrame},
+    frame::{AuthKey, ClientFrame, ErrorCode, Register, Registration, ServerFrame},
     login::registration,
 };
 use sotto_store::{CreateOutcome, Ending, Invite, InviteHash, NewAccount};
 
 use super::{
     Core, Found, Job, Refused, StoreCall,
-    connection::Ticket,
+    connection::{Ticket, VerifiedList},
     known::AccountRef,
+    lists::valid,
     source::source,
     step::{Step, Toil},
 };
@@ -34,6 +35,7 @@ impl Core {
         now_ms: u64,
         ticket: Ticket,
         register: Register,
+        list: Option<VerifiedList>,
         found: &Found<'_>,
     ) -> Result<(), Refused> {
         if register.list.is_empty() {
@@ -43,12 +45,14 @@ impl Core {
             return Err((ErrorCode::REGISTRATION_CLOSED, "this server takes no new accounts".into()));
         }
         let name = parse_name(&register.username)?;
-        // Before anything is verified: the signatures of a long list cost more than who sends them.
-        if !self.may_register(now_ms, ticket) {
+        let Some(list) = list else {
+            // Before anything is verified: the signatures of a long list cost more than who sends them.
+            if self.may_register(now_ms, ticket) {
+                self.verify_list(ticket, register.list.to_vec(), ClientFrame::Register(register), 0)?;
+            }
             return Ok(());
-        }
-        let list = SignedDeviceList::parse(&register.list)
-            .map_err(|error| (ErrorCode::BAD_KEYS, format!("the device list: {error}").into()))?;
+        };
+        let list = valid(list)?;
         let says = list.list();
         if says.username != name {
             return Err((ErrorCode::BAD_KEYS, "the device list is for another name".into()));
@@ -60,8 +64,7 @@ impl Core {
             return Err((ErrorCode::BAD_KEYS, too_far_ahead().into()));
         }
         self.owns(ticket, &register, &list)?;
-        let registering =
-            Registering { name, list: Box::new(list), auth_key: register.auth_key, invite: None };
+        let registering = Registering { name, list, auth_key: register.auth_key, invite: None };
         match (self.config.registration, register.invite) {
             (Registration::Invite, token) => self.ask_invite(now_ms, ticket, registering, token, found),
             _ => self.hash_registration(ticket, registering),

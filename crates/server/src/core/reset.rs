@@ -6,7 +6,7 @@
 use sotto_proto::{
     ResetCode, SignedDeviceList,
     device_list::MAX_AHEAD_S,
-    frame::{ErrorCode, PUSH, ResetAccount, ResetState, ServerFrame},
+    frame::{ClientFrame, ErrorCode, PUSH, ResetAccount, ResetState, ServerFrame},
     limits::RESET_DELAY_MS,
 };
 use sotto_store::{AccountRecord, Ending, WaitingReset};
@@ -14,9 +14,10 @@ use sotto_store::{AccountRecord, Ending, WaitingReset};
 use super::{
     ConnectionId, Core, Event, Found, Refused,
     changes::{Change, Editor, Effect, What},
-    connection::{Proof, Ticket},
+    connection::{Proof, Ticket, VerifiedList},
     edit::Edit,
     known::Known,
+    lists::valid,
     reader::UNWRITTEN_LIMIT,
     register::{ended, too_far_ahead},
 };
@@ -32,20 +33,23 @@ impl Core {
         &mut self,
         now_ms: u64,
         ticket: Ticket,
-        reset: &ResetAccount,
+        reset: ResetAccount,
+        list: Option<VerifiedList>,
         found: &Found<'_>,
     ) -> Result<(), Refused> {
         let proven = self.connections.get(&ticket.connection).and_then(|connection| connection.proven);
         let (account, _) =
             proven.ok_or((ErrorCode::LOGIN_NEEDED, "a login by password comes first".into()))?;
         let known = self.own(found, account)?;
-        let list = SignedDeviceList::parse(&reset.list)
-            .map_err(|error| (ErrorCode::BAD_KEYS, format!("the device list: {error}").into()))?;
         // It took effect before, and the answer was lost.
-        if known.list.as_bytes() == list.as_bytes() {
+        if known.list.as_bytes() == reset.list.as_slice() {
             self.answer(ticket, &ServerFrame::Reset(ResetState::Done), "the new identity stands");
             return Ok(());
         }
+        let Some(list) = list else {
+            return self.verify_list(ticket, reset.list.to_vec(), ClientFrame::ResetAccount(reset), 0);
+        };
+        let list = valid(list)?;
         check_new_identity(&known, &list, now_ms)?;
         // Who comes back for the one that waits changes nothing, or lets it take effect.
         let waits = known.record.waiting_reset().is_some_and(|waiting| waiting.list == list.as_bytes());
@@ -54,7 +58,7 @@ impl Core {
             self.refuse_until(ticket, (ErrorCode::RATE_LIMITED, message.into()), Some(wait_ms));
             return Ok(());
         }
-        let what = What::Reset(Box::new(list));
+        let what = What::Reset(list);
         self.change(now_ms, known, Change::new(Editor::Client(ticket), what));
         Ok(())
     }

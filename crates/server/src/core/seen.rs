@@ -30,7 +30,7 @@ impl Core {
         if forgotten != self.known.forgotten() {
             return;
         }
-        if let Some(known) = record.and_then(|record| self.remember(record)) {
+        if let Some(known) = record.and_then(|record| self.remember(record, None)) {
             self.edit(now_ms, Editor::Server, known, Edit::Seen(day));
         }
     }

@@ -91,6 +91,35 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// Whether its connection's line waits for it.
+    pub(super) fn holds_the_line(&self) -> bool {
+        match self {
+            Self::Register { .. }
+            | Self::Invite { .. }
+            | Self::Ended { .. }
+            | Self::SignInMailbox { .. }
+            | Self::SignInPrekeys { .. }
+            | Self::Change(_)
+            | Self::Names { .. }
+            | Self::Fates { .. }
+            | Self::AttachAck { .. } => true,
+            Self::Find { .. }
+            | Self::Note { .. }
+            | Self::Order { .. }
+            | Self::Remove { .. }
+            | Self::Publish { .. }
+            | Self::Claim { .. }
+            | Self::Left { .. }
+            | Self::AskSubmission { .. }
+            | Self::Recall { .. }
+            | Self::Append { .. }
+            | Self::Ack { .. }
+            | Self::ReaderMailbox { .. }
+            | Self::ReaderBatch { .. }
+            | Self::Expire => false,
+        }
+    }
+
     /// The request that an error is answered to.
     pub(super) fn ticket(&self) -> Option<Ticket> {
         match self {
@@ -134,12 +163,14 @@ pub(super) enum Toil {
     NewPassword { ticket: Ticket, known: Arc<Known>, by_old: bool },
     /// Prekeys to publish.
     Publish { ticket: Ticket, device: DeviceId },
+    /// The device list of a request, which its connection keeps meanwhile and then starts again.
+    List { ticket: Ticket },
 }
 
 impl Toil {
     /// Whether a password is hashed, which costs far more than signatures.
     pub(super) fn hashes(&self) -> bool {
-        !matches!(self, Self::Publish { .. })
+        !matches!(self, Self::Publish { .. } | Self::List { .. })
     }
 
     pub(super) fn ticket(&self) -> Ticket {
@@ -148,7 +179,8 @@ impl Toil {
             | Self::PasswordLogin { ticket, .. }
             | Self::OldPassword { ticket, .. }
             | Self::NewPassword { ticket, .. }
-            | Self::Publish { ticket, .. } => *ticket,
+            | Self::Publish { ticket, .. }
+            | Self::List { ticket } => *ticket,
         }
     }
 }

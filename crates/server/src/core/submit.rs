@@ -8,8 +8,8 @@ use std::{
 use sotto_proto::{
     AccountId, DeviceId,
     frame::{
-        DeviceOutcome, ErrorCode, Outcome, OutgoingEnvelope, Refusal, ServerFrame, StaleDevices, Submit,
-        Submitted, UsedList,
+        ClientFrame, DeviceOutcome, ErrorCode, Outcome, OutgoingEnvelope, Refusal, ServerFrame, StaleDevices,
+        Submit, Submitted, UsedList,
     },
     limits::{MAILBOX_SENDER_SHARE, MAX_ENVELOPE, MAX_ENVELOPES_PER_SUBMIT, MAX_LISTS},
 };
@@ -17,9 +17,9 @@ use sotto_store::{Appended, NewEnvelope, StoreError, Submission, SubmissionKey};
 
 use super::{
     Core, Found, Refused, StoreCall,
-    connection::Ticket,
+    connection::{Ticket, VerifiedList},
     known::{AccountRef, Known},
-    lists::check_successor,
+    lists::{check_successor, valid},
     step::{Planned, Step},
 };
 
@@ -90,7 +90,7 @@ impl Core {
         now_ms: u64,
         ticket: Ticket,
         mut submit: Submit,
-        attempts: u8,
+        (list, attempts): (Option<VerifiedList>, u8),
         found: &Found<'_>,
     ) -> Result<(), Refused> {
         let sender = self.session(ticket.connection)?.account;
@@ -102,12 +102,15 @@ impl Core {
             .collect();
         let mut stale = StaleDevices { lists: Vec::new(), wanted: Vec::new() };
         let mut handed_over = None;
-        for (used, (account, known)) in submit.lists.iter_mut().zip(&known) {
+        for (used, (account, known)) in submit.lists.iter().zip(&known) {
             match compare(used, known.clone()) {
                 Compared::Fits => {}
                 Compared::Stale(known) => stale.lists.push(known.list.as_bytes().to_vec().into()),
                 Compared::Wanted => stale.wanted.push(*account),
-                Compared::HandedOver(known) => handed_over = Some((known, used.list.take())),
+                Compared::HandedOver(known) => {
+                    handed_over =
+                        Some((known, used.list.as_ref().map(|list| list.to_vec()).unwrap_or_default()));
+                }
             }
         }
         if !stale.lists.is_empty() || !stale.wanted.is_empty() {
@@ -120,7 +123,17 @@ impl Core {
             return Ok(());
         }
         if let Some((known, bytes)) = handed_over {
-            let list = check_successor(&known, &bytes.unwrap_or_default(), now_ms)?;
+            let list = list.map(valid).transpose()?;
+            let Some(list) = list.filter(|list| list.as_bytes() == bytes) else {
+                // Not the one that was verified: somebody has put that one in its place meanwhile. No list comes back, so
+                // each is verified once.
+                return self.verify_list(ticket, bytes, ClientFrame::Submit(submit), attempts);
+            };
+            check_successor(&known, &list, now_ms)?;
+            // If the list must not stand, the Submit starts again without it.
+            if let Some(used) = submit.lists.iter_mut().find(|used| used.account == known.record.account) {
+                used.list = None;
+            }
             self.change_list(now_ms, ticket, known, list, Some(Box::new((submit, attempts))));
             return Ok(());
         }

@@ -208,9 +208,9 @@ impl Driver {
                         peer.send(self.tap.outgoing(connection, bytes), class);
                     }
                 }
-                Output::FrameLimit { connection, bytes } => {
+                Output::SignedIn { connection, frame_limit } => {
                     if let Some(peer) = self.peers.get(&connection) {
-                        peer.frame_limit(bytes);
+                        peer.signed_in(frame_limit);
                     }
                 }
                 Output::Close { connection } => {

@@ -26,7 +26,9 @@ use tracing::{debug, warn};
 use super::{
     addresses::{Addresses, Full, Place},
     identity::ALPN,
+    lobby::{self, MovingSocket, Way},
     peer::{Common, Peer, serve},
+    turns::Turns,
 };
 use crate::core::{ConnectionId, source};
 
@@ -90,9 +92,9 @@ pub(crate) struct Door {
     tls: Arc<ServerConfig>,
     addresses: Arc<Addresses>,
     half_open: Arc<Semaphore>,
-    /// The costly part of handshakes, of which only some are computed at a time: a crowd at the door must not keep those
-    /// inside from being served.
-    computing: Semaphore,
+    /// The costly part of handshakes, of which only some are computed at a time, in turn between addresses: a crowd at the
+    /// door keeps neither those inside from being served nor others from coming in.
+    computing: Arc<Turns>,
     next: AtomicU64,
 }
 
@@ -103,7 +105,7 @@ impl Door {
             tls,
             addresses,
             half_open: Arc::new(Semaphore::new(HALF_OPEN)),
-            computing: Semaphore::new((processors / 2).max(1)),
+            computing: Turns::new((processors / 2).max(1)),
             next: AtomicU64::new(1),
         })
     }
@@ -154,12 +156,20 @@ pub(crate) async fn accept(
         };
         let Some((half_open, mut place)) = door.enter(address) else { continue };
         let (door, common) = (Arc::clone(&door), Arc::clone(&common));
+        let tasks_inside = tasks.clone();
         tasks.spawn(async move {
             let peer = timeout(HANDSHAKE_TIMEOUT, handshake(&door, stream, address)).await;
             drop(half_open);
             place.opened();
             match peer {
-                Ok(Ok(peer)) => serve(*peer, &common).await,
+                Ok(Ok(peer)) => {
+                    let (way, inside) = (peer.way.clone(), common.inside.clone());
+                    let served = async move {
+                        serve(*peer, &common).await;
+                        drop(place);
+                    };
+                    lobby::pass(served, way, &inside, &tasks_inside).await;
+                }
                 Ok(Err(error)) => debug!("{address} closed: TLS handshake: {error}"),
                 Err(_) => debug!("{address} closed: no TLS handshake in time"),
             }
@@ -172,14 +182,16 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-type TlsPeer = Peer<tokio_rustls::server::TlsStream<TcpStream>>;
+type TlsPeer = Peer<tokio_rustls::server::TlsStream<MovingSocket>>;
 
 async fn handshake(door: &Door, stream: TcpStream, address: SocketAddr) -> io::Result<Box<TlsPeer>> {
     stream.set_nodelay(true)?;
+    let way = Way::default();
+    let stream = MovingSocket::new(stream, way.clone());
     // Before its hello is there, a connection costs next to nothing.
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let accepting = {
-        let _turn = door.computing.acquire().await.map_err(io::Error::other)?;
+        let _turn = door.computing.take(source(address.ip())).await;
         // The key exchange and the signature are made in here.
         hello.into_stream(Arc::clone(&door.tls))
     };
@@ -193,5 +205,5 @@ async fn handshake(door: &Door, stream: TcpStream, address: SocketAddr) -> io::R
     let mut challenge = [0; 32];
     SysRng.try_fill_bytes(&mut challenge).map_err(io::Error::other)?;
     let id = ConnectionId(door.next.fetch_add(1, Ordering::Relaxed));
-    Ok(Box::new(Peer { stream, id, address, challenge, exporter }))
+    Ok(Box::new(Peer { stream, way, id, address, challenge, exporter }))
 }

@@ -10,9 +10,12 @@ mod driver;
 pub(crate) mod folder;
 pub(crate) mod identity;
 pub(crate) mod listener;
+pub(crate) mod lobby;
 mod peer;
+mod priority;
 mod signals;
 pub(crate) mod temporary;
+mod turns;
 mod workers;
 
 use std::{
@@ -28,7 +31,8 @@ use sotto_store::{SledStore, Store, StoreError};
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::mpsc,
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
     task::{JoinError, JoinHandle},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -55,6 +59,8 @@ use signals::{Signals, Told};
 /// Inputs of connections that wait for the core. Few: beyond them each connection has one place in the line, so who sends
 /// many requests at once waits behind itself and not everybody else behind it.
 const MESSAGES: usize = 32;
+/// How many of them may be of those who have not signed in.
+const STRANGERS: usize = MESSAGES / 4;
 /// Memory of requests without an answer, of all connections together; beyond it their sockets wait.
 const REQUESTS_BUDGET: usize = 256 * 1024 * 1024;
 /// How long connections may take to end when the server stops.
@@ -86,11 +92,20 @@ pub(crate) enum RunError {
 /// What is needed to reload the configuration.
 pub(crate) type Reload = Box<dyn Fn() -> Result<Config, crate::config::ConfigError> + Send>;
 
-/// Runs a server until it is told to stop.
-pub(crate) async fn run(config: Config, reload: Reload, tap: Box<dyn Tap>) -> Result<(), RunError> {
+/// Runs a server until it is told to stop; those who have not signed in are served on the runtime `lobby`.
+pub(crate) async fn run(
+    config: Config,
+    reload: Reload,
+    tap: Box<dyn Tap>,
+    lobby: &Handle,
+) -> Result<(), RunError> {
     let machine = |error: std::io::Error| RunError::Machine(error.to_string());
     raise_file_limit();
-    let listener = listener::bind(config.listen).map_err(|error| match error.kind() {
+    let listener = {
+        let _of_its_reactor = lobby.enter();
+        listener::bind(config.listen)
+    };
+    let listener = listener.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => RunError::PortInUse(config.listen),
         _ => RunError::Listen(config.listen, error),
     })?;
@@ -101,7 +116,8 @@ pub(crate) async fn run(config: Config, reload: Reload, tap: Box<dyn Tap>) -> Re
     let address = public_address(&config, listening, &identity);
     let store = opened(&folder, &config).await?;
     let mut signals = Signals::catch().map_err(machine)?;
-    let (running, mut driver) = Running::start(&config, folder, &identity, listener, store, &address, tap)?;
+    let (running, mut driver) =
+        Running::start(&config, folder, &identity, (listener, lobby), store, &address, tap)?;
     announce(listening, &address);
     tokio::select! {
         // Only a failure ends it by itself.
@@ -153,7 +169,7 @@ impl Running {
         config: &Config,
         folder: Folder,
         identity: &Identity,
-        listener: TcpListener,
+        (listener, lobby): (TcpListener, &Handle),
         store: Arc<SledStore>,
         address: &Address,
         tap: Box<dyn Tap>,
@@ -180,6 +196,8 @@ impl Running {
             unfinished: Budget::new(UNFINISHED_FRAMES_BUDGET),
             requests: Budget::new(REQUESTS_BUDGET),
             stop: reading.clone(),
+            strangers: Semaphore::new(STRANGERS),
+            inside: Handle::current(),
         });
         let tasks = TaskTracker::new();
         let (failing, failures) = mpsc::unbounded_channel();
@@ -192,7 +210,8 @@ impl Running {
         let driver = tokio::spawn(driver.run());
         let addresses = Addresses::new(config.clients_per_address);
         let door = Door::new(tls, Arc::clone(&addresses));
-        tasks.spawn(listener::accept(listener, door, common, accepting.clone(), tasks.clone()));
+        let accepting_them = listener::accept(listener, door, common, accepting.clone(), tasks.clone());
+        tasks.spawn_on(accepting_them, lobby);
         tasks.spawn(admin::serve(admin_socket, Arc::clone(&desk), accepting.clone(), tasks.clone()));
         let running =
             Self { _folder: folder, place, store, desk, sender, addresses, accepting, reading, tasks };

@@ -19,7 +19,9 @@ use sotto_proto::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    runtime::Handle,
     sync::{Semaphore, mpsc},
+    task::yield_now,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,7 @@ use zeroize::Zeroize as _;
 use super::{
     budget::{Budget, Share},
     driver::Message,
+    lobby::Way,
 };
 use crate::core::{ConnectionId, Input, SendClass};
 
@@ -43,6 +46,8 @@ const READ_AT_ONCE: usize = 16 * 1024;
 const LOGIN_KINDS: std::ops::RangeInclusive<u16> = 0x0010..=0x0014;
 /// Frames written at once.
 const WRITE_AT_ONCE: usize = 64;
+/// Bytes written before other connections have their turn.
+const WRITE_BEFORE_OTHERS: usize = 16 * 1024;
 
 /// What the driver has for a connection.
 #[derive(Debug)]
@@ -70,6 +75,7 @@ pub(crate) struct Shared {
 pub(crate) struct PeerHandle {
     pub(crate) shared: Arc<Shared>,
     pub(crate) outgoing: mpsc::UnboundedSender<Outgoing>,
+    pub(super) way: Way,
 }
 
 impl PeerHandle {
@@ -85,8 +91,10 @@ impl PeerHandle {
         drop(self.outgoing.send(Outgoing::Close));
     }
 
-    pub(crate) fn frame_limit(&self, bytes: usize) {
-        self.shared.frame_limit.store(bytes, Ordering::Relaxed);
+    /// The peer has signed in, and may send frames of this size.
+    pub(crate) fn signed_in(&self, frame_limit: usize) {
+        self.shared.frame_limit.store(frame_limit, Ordering::Relaxed);
+        self.way.signed_in();
     }
 }
 
@@ -100,12 +108,44 @@ pub(crate) struct Common {
     pub(crate) requests: Arc<Budget>,
     /// Ends the reading of all connections.
     pub(crate) stop: CancellationToken,
+    /// Places in the driver's line for those who have not signed in.
+    pub(crate) strangers: Semaphore,
+    /// The runtime of those who have signed in.
+    pub(crate) inside: Handle,
+}
+
+/// A connection's way to the core. All inputs stand in one line; who has not signed in, and may come late to a place that is
+/// free, has only some of its places.
+#[derive(Debug, Clone, Copy)]
+struct ToCore<'a> {
+    id: ConnectionId,
+    way: &'a Way,
+    common: &'a Common,
+}
+
+impl ToCore<'_> {
+    /// Whether the driver is still there.
+    async fn send(&self, message: Message) -> bool {
+        // Only a closed semaphore refuses, and nobody closes it.
+        let _place = if self.way.is_inside() { None } else { self.common.strangers.acquire().await.ok() };
+        self.common.driver.send(message).await.is_ok()
+    }
+
+    async fn malformed(&self, problem: String) {
+        let input = Input::Malformed { connection: self.id, request: 0, problem };
+        self.send(Message::Input(input)).await;
+    }
+
+    async fn disconnected(&self) {
+        self.send(Message::Input(Input::Disconnected { connection: self.id })).await;
+    }
 }
 
 /// A connection whose TLS handshake is done.
 #[derive(Debug)]
 pub(crate) struct Peer<S> {
     pub(crate) stream: S,
+    pub(super) way: Way,
     pub(crate) id: ConnectionId,
     pub(crate) address: SocketAddr,
     pub(crate) challenge: [u8; 32],
@@ -121,21 +161,22 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(peer: Peer<S
         places: Semaphore::new(MAX_PIPELINED),
         bytes: Semaphore::new(IN_FLIGHT),
     });
-    let Peer { stream, id, address, challenge, exporter } = peer;
-    let handle = PeerHandle { shared: Arc::clone(&shared), outgoing };
+    let Peer { stream, way, id, address, challenge, exporter } = peer;
+    let handle = PeerHandle { shared: Arc::clone(&shared), outgoing, way: way.clone() };
+    let core = ToCore { id, way: &way, common };
     let connected = Input::Connected { connection: id, peer: address, challenge, exporter };
-    if common.driver.send(Message::Open(connected, handle)).await.is_err() {
+    if !core.send(Message::Open(connected, handle)).await {
         return;
     }
     let (mut reading, mut writing) = tokio::io::split(stream);
     let wrote_all = {
-        let mut reader = pin!(read(&mut reading, id, &shared, common));
-        let mut writer = pin!(write(&mut writing, id, &mut queue, &shared, &common.driver));
+        let mut reader = pin!(read(&mut reading, core, &shared));
+        let mut writer = pin!(write(&mut writing, core, &mut queue, &shared));
         tokio::select! {
             all = &mut writer => all,
             () = &mut reader => {
                 // What the core has said, or says to the last requests, still goes out.
-                drop(common.driver.send(Message::Input(Input::Disconnected { connection: id })).await);
+                core.disconnected().await;
                 timeout(GOODBYE_TIMEOUT, &mut writer).await.unwrap_or(false)
             }
         }
@@ -148,7 +189,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(peer: Peer<S
         };
         drop(timeout(GOODBYE_TIMEOUT, goodbye).await);
     }
-    drop(common.driver.send(Message::Input(Input::Disconnected { connection: id })).await);
+    core.disconnected().await;
 }
 
 /// Reads once, into a buffer that belongs to the thread; `Ok(0)` is the end.
@@ -176,7 +217,8 @@ async fn read_some<R: AsyncRead + Unpin>(
 }
 
 /// Reads until the peer ends, falls silent or breaks the rules.
-async fn read<R: AsyncRead + Unpin>(reading: &mut R, id: ConnectionId, shared: &Shared, common: &Common) {
+async fn read<R: AsyncRead + Unpin>(reading: &mut R, core: ToCore<'_>, shared: &Shared) {
+    let common = core.common;
     let mut decoder = FrameDecoder::new(MAX_FRAME_BEFORE_LOGIN);
     let unfinished = common.unfinished.share();
     let silence = Duration::from_millis(PEER_SILENCE_MS);
@@ -189,10 +231,10 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, id: ConnectionId, shared: &
                     frame_due = None;
                     // Until it is admitted it is held, as it was before it was whole.
                     if !hold(&unfinished, frame.payload.len() + decoder.buffered()) {
-                        return no_memory(id, common).await;
+                        return no_memory(core).await;
                     }
                     // An own limit on waiting: else who never reads its answers would stay for ever.
-                    match timeout(silence, admit(frame, id, shared, common)).await {
+                    match timeout(silence, admit(frame, core, shared)).await {
                         Ok(true) => {}
                         Ok(false) => return give_up().await,
                         Err(_) => return,
@@ -200,16 +242,14 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, id: ConnectionId, shared: &
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    let problem = error.to_string();
-                    let input = Input::Malformed { connection: id, request: 0, problem };
-                    drop(common.driver.send(Message::Input(input)).await);
+                    core.malformed(error.to_string()).await;
                     return give_up().await;
                 }
             }
         }
         let waiting = decoder.buffered();
         if !hold(&unfinished, waiting) {
-            return no_memory(id, common).await;
+            return no_memory(core).await;
         }
         let now = Instant::now();
         let due = if waiting == 0 { None } else { Some(frame_due.unwrap_or(now + FRAME_TIMEOUT)) };
@@ -222,6 +262,8 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, id: ConnectionId, shared: &
         };
         match read {
             Ok(Ok(0) | Err(_)) | Err(_) => return,
+            // There is more: others come first, for a long frame is cut out of what it takes others to send many short ones.
+            Ok(Ok(READ_AT_ONCE..)) => yield_now().await,
             Ok(Ok(_)) => {}
         }
     }
@@ -233,10 +275,8 @@ fn hold(unfinished: &Share, bytes: usize) -> bool {
     unfinished.set(if bytes > MAX_FRAME_BEFORE_LOGIN { bytes } else { 0 })
 }
 
-async fn no_memory(id: ConnectionId, common: &Common) {
-    let problem = "the server has no memory for long frames just now; try again".to_owned();
-    let input = Input::Malformed { connection: id, request: 0, problem };
-    drop(common.driver.send(Message::Input(input)).await);
+async fn no_memory(core: ToCore<'_>) {
+    core.malformed("the server has no memory for long frames just now; try again".to_owned()).await;
     give_up().await;
 }
 
@@ -246,7 +286,8 @@ async fn give_up() {
 }
 
 /// Hands a frame to the core when there is room for one more; `false` if it was malformed.
-async fn admit(frame: RawFrame, id: ConnectionId, shared: &Shared, common: &Common) -> bool {
+async fn admit(frame: RawFrame, core: ToCore<'_>, shared: &Shared) -> bool {
+    let id = core.id;
     let size = frame.payload.len();
     let permits = u32::try_from(size.min(IN_FLIGHT)).unwrap_or(u32::MAX);
     let (Ok(place), Ok(bytes)) = (shared.places.acquire().await, shared.bytes.acquire_many(permits).await)
@@ -256,7 +297,7 @@ async fn admit(frame: RawFrame, id: ConnectionId, shared: &Shared, common: &Comm
     // Given back when the answer has been written.
     place.forget();
     bytes.forget();
-    common.requests.room().await;
+    core.common.requests.room().await;
     shared.requests.add(size);
     let RawFrame { kind, request, mut payload } = frame;
     let (input, fine) = match ClientFrame::decode(kind, &payload) {
@@ -270,16 +311,15 @@ async fn admit(frame: RawFrame, id: ConnectionId, shared: &Shared, common: &Comm
     if LOGIN_KINDS.contains(&kind) {
         payload.zeroize();
     }
-    common.driver.send(Message::Input(input)).await.is_ok() && fine
+    core.send(Message::Input(input)).await && fine
 }
 
 /// Writes until the driver says that no more will come (`true`), or the peer is gone.
 async fn write<W: AsyncWrite + Unpin>(
     writing: &mut W,
-    id: ConnectionId,
+    core: ToCore<'_>,
     queue: &mut mpsc::UnboundedReceiver<Outgoing>,
     shared: &Shared,
-    driver: &mpsc::Sender<Message>,
 ) -> bool {
     let mut batch = Vec::new();
     loop {
@@ -317,7 +357,15 @@ async fn write<W: AsyncWrite + Unpin>(
                 }
             }
         }
-        if writing.write_all(&bytes).await.is_err() || writing.flush().await.is_err() {
+        for (n, part) in bytes.chunks(WRITE_BEFORE_OTHERS).enumerate() {
+            if n > 0 {
+                yield_now().await;
+            }
+            if writing.write_all(part).await.is_err() {
+                return false;
+            }
+        }
+        if writing.flush().await.is_err() {
             return false;
         }
         shared.places.add_permits(answers);
@@ -326,8 +374,8 @@ async fn write<W: AsyncWrite + Unpin>(
             return true;
         }
         if pushed > 0 || long > 0 {
-            let input = Input::Written { connection: id, pushes: pushed, answers: long };
-            if driver.send(Message::Input(input)).await.is_err() {
+            let input = Input::Written { connection: core.id, pushes: pushed, answers: long };
+            if !core.send(Message::Input(input)).await {
                 return true;
             }
         }

@@ -1,4 +1,4 @@
-//! What takes too long for the core's task: Argon2, and the signatures of an upload of prekeys.
+//! What takes too long for the core's task: Argon2, and the signatures of prekeys and device lists.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,8 +18,9 @@ use argon2::{
 };
 use rand::{TryRng, rngs::SysRng};
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::warn;
 
+use super::priority::stand_back;
 use crate::core::{Input, Job, Operation, WorkResult};
 
 /// The server's Argon2id: 19 MiB, two passes, one lane (OWASP's first choice); what it hashes is no password but the
@@ -33,14 +34,17 @@ const GIVEN_BACK: usize = 33 * 1024 * 1024;
 /// Bytes of a salt.
 const SALT: usize = 16;
 
-/// Jobs stand back for those who talk: a flood of passwords takes only the processor time that is left.
-const NICE: i32 = 10;
+/// How far those stand back who hash: a flood of passwords takes only the processor time that is left.
+const HASHING_NICE: i32 = 10;
+/// How far those stand back who verify: as far as those who serve whoever has not signed in, no further, for a device that
+/// was added, say, comes here too.
+const VERIFYING_NICE: i32 = 5;
 
 /// Runs jobs on a few threads of their own, in the order in which they came; the core bounds how many wait.
 #[derive(Debug)]
 pub(super) struct Workers {
     hashing: Sender<(Operation, Job)>,
-    /// Apart, so that uploads of keys and logins do not wait for each other.
+    /// Apart, so that keys and passwords do not wait for each other.
     signatures: Sender<(Operation, Job)>,
     finished: mpsc::UnboundedSender<Input>,
 }
@@ -50,8 +54,9 @@ impl Workers {
     pub(super) fn new(memory: usize, finished: mpsc::UnboundedSender<Input>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            hashing: threads("hash", places(memory, processors), &finished),
-            signatures: threads("signatures", processors, &finished),
+            hashing: threads("hash", places(memory, processors), HASHING_NICE, &finished),
+            // Whoever wakes up on a processor that is taken waits for some milliseconds, whatever the priorities are.
+            signatures: threads("signatures", (processors / 2).max(1), VERIFYING_NICE, &finished),
             finished,
         }
     }
@@ -59,7 +64,7 @@ impl Workers {
     pub(super) fn start(&self, operation: Operation, job: Job) {
         let line = match job {
             Job::HashPassword(_) | Job::VerifyPassword { .. } => &self.hashing,
-            Job::VerifyPrekeys { .. } => &self.signatures,
+            Job::Verify(_) => &self.signatures,
         };
         if line.send((operation, job)).is_err() {
             let result = WorkResult::Failed("there is no thread to work".to_owned());
@@ -75,12 +80,17 @@ fn places(memory: usize, processors: usize) -> usize {
 }
 
 /// Starts threads that take from one line, and end when nobody can put anything into it any more.
-fn threads(name: &str, count: usize, finished: &mpsc::UnboundedSender<Input>) -> Sender<(Operation, Job)> {
+fn threads(
+    name: &str,
+    count: usize,
+    nice: i32,
+    finished: &mpsc::UnboundedSender<Input>,
+) -> Sender<(Operation, Job)> {
     let (sender, line) = channel();
     let line = Arc::new(Mutex::new(line));
     for _ in 0..count {
         let (line, finished) = (Arc::clone(&line), finished.clone());
-        let thread = Builder::new().name(name.to_owned()).spawn(move || work(&line, &finished));
+        let thread = Builder::new().name(name.to_owned()).spawn(move || work(&line, nice, &finished));
         if let Err(error) = thread {
             warn!("a thread for passwords and keys could not be started: {error}");
         }
@@ -88,11 +98,8 @@ fn threads(name: &str, count: usize, finished: &mpsc::UnboundedSender<Input>) ->
     sender
 }
 
-fn work(line: &Mutex<Receiver<(Operation, Job)>>, finished: &mpsc::UnboundedSender<Input>) {
-    // Of this thread alone, on Linux. Where it is refused, jobs take more from those who talk.
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        debug!("the priority of a thread stays: {error}");
-    }
+fn work(line: &Mutex<Receiver<(Operation, Job)>>, nice: i32, finished: &mpsc::UnboundedSender<Input>) {
+    stand_back(nice);
     loop {
         // Who waits holds the line; a thread that works has let go of it.
         let next = line.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -107,10 +114,7 @@ fn run(job: Job) -> WorkResult {
     match job {
         Job::HashPassword(auth_key) => hash(&auth_key.0).map_or_else(WorkResult::Failed, WorkResult::Hashed),
         Job::VerifyPassword { auth_key, hash } => verify(&auth_key.0, &hash),
-        Job::VerifyPrekeys { account, device, device_key, upload, now_ms } => {
-            let verified = upload.verify(&account, &device, &device_key, now_ms);
-            WorkResult::Prekeys(verified.map(|()| upload).map_err(|error| error.to_string()))
-        }
+        Job::Verify(verification) => verification.run(),
     }
 }
 

@@ -142,10 +142,7 @@ impl World {
                         Job::VerifyPassword { auth_key, hash } => {
                             WorkResult::Verified(hash == format!("$simulated {:?}", auth_key.0))
                         }
-                        Job::VerifyPrekeys { account, device, device_key, upload, now_ms } => {
-                            let verified = upload.verify(&account, &device, &device_key, now_ms);
-                            WorkResult::Prekeys(verified.map(|()| upload).map_err(|error| error.to_string()))
-                        }
+                        Job::Verify(verification) => verification.run(),
                     };
                     let now_ms = self.now_ms;
                     self.server.as_mut().unwrap().handle(now_ms, ServerInput::Worked { operation, result });
@@ -157,7 +154,7 @@ impl World {
                     );
                     return self.crash_server();
                 }
-                ServerOutput::FrameLimit { .. }
+                ServerOutput::SignedIn { .. }
                 | ServerOutput::Log(_)
                 | ServerOutput::Operator { .. }
                 | ServerOutput::Ordered { .. } => {}

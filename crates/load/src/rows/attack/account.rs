@@ -1,4 +1,4 @@
-//! Attacks by who has an account, on somebody in particular: prekeys, mailbox, invitations, and readers that never read.
+//! Attacks by who has an account: prekeys, mailbox, invitations, device lists, and readers that never read.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use sotto_proto::{
     frame::{
         ClaimBundles, ClientFrame, ErrorCode, InChat, Invite, LookupLists, Outcome, PublishKeys, Refusal,
-        ServerFrame,
+        ReplaceList, ServerFrame,
     },
     limits::{
         MAILBOX_ENVELOPES, MAILBOX_SENDER_SHARE, MAX_LISTS, MAX_ONE_TIME_KEM_PREKEYS, MAX_ONE_TIME_PREKEYS,
@@ -32,6 +32,8 @@ const INVITERS: usize = 8;
 /// Invitations of one account at once, and milliseconds until one more.
 const INVITATIONS: u64 = 10;
 const INVITATION_MS: u64 = 2_000;
+/// Accounts with forged device lists.
+const FORGERS: usize = 16;
 /// Readers that never read.
 const DEAF: usize = 100;
 /// Envelopes in the mailbox of each: half a megabyte.
@@ -232,6 +234,52 @@ async fn invite(mut link: Link, name: &str, until: tokio::time::Instant) -> anyh
         }
     }
     Ok(tally)
+}
+
+/// Some accounts replace their device list, the longest there is, by one whose own signature does not hold: it is verified
+/// after all the others in it.
+pub(super) async fn lists(ground: &mut Ground) -> anyhow::Result<String> {
+    let target = ground.target.clone();
+    let (refused, _) = ground
+        .under(async |crew| {
+            let until = crew.until();
+            let all = crew.all(crew.count(FORGERS), |number| {
+                let target = target.clone();
+                async move {
+                    let forger = Person::with_long_list()?;
+                    let mut link = Link::open(&target, crew::address(number)).await?;
+                    link.register(&forger).await?;
+                    link.prove(&forger).await?;
+                    let mut refused = 0;
+                    while tokio::time::Instant::now() < until {
+                        refused += forge_lists(&mut link, &forger).await?;
+                    }
+                    Ok(refused)
+                }
+            });
+            Ok(all.await?.into_iter().sum::<u64>())
+        })
+        .await?;
+    ensure!(refused > 0, "no list was verified: nothing was tested");
+    let rate = report::rate(refused, ground.crew.time());
+    Ok(format!("{rate} lists a second verified and refused"))
+}
+
+/// A pipeline full of lists; how many were refused.
+async fn forge_lists(link: &mut Link, forger: &Person) -> anyhow::Result<u64> {
+    let mut list = forger.list.as_bytes().to_vec();
+    *list.last_mut().context("an empty list")? ^= 1;
+    let frame = ClientFrame::ReplaceList(ReplaceList { expected: forger.list.hash(), list: list.into() });
+    for _ in 0..MAX_PIPELINED {
+        link.send(&frame).await?;
+    }
+    for _ in 0..MAX_PIPELINED {
+        match link.next().await? {
+            ServerFrame::Error(reply) if reply.code == ErrorCode::BAD_KEYS => {}
+            other => bail!("a forged list was answered by {other:?}"),
+        }
+    }
+    Ok(MAX_PIPELINED as u64)
 }
 
 /// Readers with full mailboxes, and long answers to come, who read nothing.

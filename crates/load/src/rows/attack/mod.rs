@@ -64,6 +64,7 @@ async fn one(args: &Args, attack: Attack, name: &str) -> anyhow::Result<()> {
         Attack::Passwords => password::passwords(&mut ground).await,
         Attack::Registrations => password::registrations(&mut ground).await,
         Attack::Forgeries => password::forgeries(&mut ground).await,
+        Attack::Lists => account::lists(&mut ground).await,
         Attack::Names => password::names(&mut ground).await,
         Attack::Prekeys => account::prekeys(&mut ground).await,
         Attack::Mailbox => account::mailbox(&mut ground).await,

@@ -90,14 +90,16 @@ fn only_a_device_of_the_list_registers_it() {
         ("another auth key", Register { auth_key: mallory.auth_key(), ..good.clone() }),
         ("no signature", Register { signature: Signature([0; 64]), ..good.clone() }),
     ];
-    bench.jobs = Some(Vec::new());
     for (what, register) in bad {
-        let refused = bench.refused(id, ClientFrame::Register(register));
+        bench.jobs = Some(Vec::new());
+        bench.send(id, 8, ClientFrame::Register(register));
+        bench.work_held();
+        assert!(bench.jobs.take().is_some_and(|jobs| jobs.is_empty()), "{what}: nothing is hashed");
+        let ServerFrame::Error(refused) = bench.answer(id, 8) else { panic!("{what}") };
         assert_eq!(refused.code, ErrorCode::BAD_KEYS, "{what}");
         assert!(refused.message.contains("registration"), "{what}: {}", refused.message);
         assert!(bench.record("bob").is_none(), "{what}");
     }
-    assert!(bench.jobs.take().is_some_and(|jobs| jobs.is_empty()), "nothing is hashed for them");
     assert_eq!(bench.ask(id, ClientFrame::Register(good)), ServerFrame::Done);
     bench.sign_in(&bob, 0);
 }

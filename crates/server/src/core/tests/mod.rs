@@ -9,6 +9,7 @@ mod delivery;
 mod devices;
 mod directory;
 mod limits;
+mod lists;
 mod live;
 mod live_random;
 mod opening;
@@ -129,7 +130,7 @@ impl Bench {
                     self.input(Input::Written { connection, pushes, answers });
                 }
             }
-            Output::FrameLimit { .. } | Output::Operator { .. } => {}
+            Output::SignedIn { .. } | Output::Operator { .. } => {}
             Output::Ordered { result, .. } => self.ordered.push(result),
             Output::Close { connection } => self.closed.push(connection),
             Output::Store { operation, call } => match &mut self.held {
@@ -188,6 +189,13 @@ impl Bench {
     fn work(&mut self, operation: Operation, job: Job) {
         let result = work(job);
         self.input(Input::Worked { operation, result });
+    }
+
+    /// Does the jobs that are held; what comes of them is held again.
+    fn work_held(&mut self) {
+        for (operation, job) in self.jobs.as_mut().map(std::mem::take).unwrap_or_default() {
+            self.work(operation, job);
+        }
     }
 
     fn connect(&mut self) -> ConnectionId {
@@ -326,10 +334,7 @@ fn work(job: Job) -> WorkResult {
         Job::VerifyPassword { auth_key, hash } => {
             WorkResult::Verified(hash == format!("hash {:?}", auth_key.0))
         }
-        Job::VerifyPrekeys { account, device, device_key, upload, now_ms } => {
-            let result = upload.verify(&account, &device, &device_key, now_ms);
-            WorkResult::Prekeys(result.map(|()| upload).map_err(|error| error.to_string()))
-        }
+        Job::Verify(verification) => verification.run(),
     }
 }
 

@@ -80,10 +80,9 @@ fn uploads_have_no_part_in_the_line_of_passwords_and_come_one_at_a_time() {
     }
     let stranger = bench.greet();
     bench.send(stranger, 9, User::new("bob", 2).register());
-    let jobs = bench.jobs.take().unwrap();
-    assert_eq!(jobs.len(), 2, "one upload, and the registration");
-    for (operation, job) in jobs {
-        bench.work(operation, job);
+    assert_eq!(bench.jobs.as_ref().map(Vec::len), Some(2), "one upload, and the registration's list");
+    for _ in 0..3 {
+        bench.work_held();
     }
     assert_eq!(bench.answer(stranger, 9), ServerFrame::Done);
     for request in 1..=3 {

@@ -1,0 +1,17 @@
+//! Threads that stand back for others.
+
+use rustix::{
+    io::Result,
+    process::{getpriority_process, setpriority_process},
+};
+use tracing::debug;
+
+/// Lowers the calling thread's priority by so many steps; one step is a tenth of its share, about. On Linux priorities are
+/// those of threads. Where it is refused, the thread goes on as it is.
+pub(super) fn stand_back(by: i32) {
+    // Relative to what the operator gave the whole server.
+    let lowered = || -> Result<()> { setpriority_process(None, getpriority_process(None)? + by) };
+    if let Err(error) = lowered() {
+        debug!("the priority of a thread stays: {error}");
+    }
+}
