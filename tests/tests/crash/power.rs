@@ -3,8 +3,9 @@
 use anyhow::{Context, ensure};
 use rand::RngExt;
 use rand::rngs::StdRng;
-use sotto_tests::faultfs::{Cut, FaultFs};
-use sotto_tests::sotto::COMMAND;
+use sotto_tests::faultfs::{Cut, FaultFs, mount_or_skip};
+use sotto_tests::sotto::{COMMAND, Client};
+use sotto_tests::sottod::{Server, ServerOptions};
 
 use crate::delivery::{expect_safe, safe_after, safe_until_end};
 use crate::plan::{messages, rounds};
@@ -95,6 +96,31 @@ fn an_account_survives_power_cuts_right_after_its_registration() {
         carol.ok(&["send", "@bob", "hello"]).context("carol after the power cut")?;
         let received = machines.world.bob.ok(&["recv", "--timeout", PATIENT])?.messages();
         ensure!(received.len() == 1 && received[0].text == "hello", "{received:?}");
+        Ok(())
+    });
+    tally.end();
+}
+
+/// Also where the server's folder, and those above it, were not there before.
+#[test]
+fn the_first_account_of_a_new_server_survives_power_cuts() {
+    let kind = "power cut after the first registration";
+    if mount_or_skip(kind).unwrap().is_none() {
+        return;
+    }
+    let mut tally = Tally::new(kind);
+    rounds(kind, |_, rng| {
+        let disk = FaultFs::mount()?;
+        let mut server = Server::start_with(ServerOptions::new(&disk.path().join("srv/chat/data"))?)?;
+        let (profile, secrets) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let alice = Client::new("alice", &profile.path().join("data"), secrets.path())?;
+        alice.register(server.address())?;
+        server.kill()?;
+        let cut = cut("server", &disk, rng);
+        tally.cut(cut);
+        tally.round(cut.is_lossy());
+        server.start_again().context("the server after the power cut")?;
+        alice.ok(&["users"]).context("alice after the power cut")?;
         Ok(())
     });
     tally.end();
