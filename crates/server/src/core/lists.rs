@@ -88,7 +88,10 @@ impl Core {
         if list.len() > MAX_DEVICE_LIST {
             return Err((ErrorCode::BAD_KEYS, "the device list is too long".into()));
         }
-        self.toil(Toil::List { ticket }, Job::Verify(Verification::List(list)))?;
+        self.toil(
+            Toil::List { ticket, whose: self.whose(ticket.connection) },
+            Job::Verify(Verification::List(list)),
+        )?;
         self.block(ticket.connection);
         if let Some(connection) = self.connections.get_mut(&ticket.connection) {
             connection.verifying = Some((frame, attempts));

@@ -77,13 +77,11 @@ use line::Found;
 use pace::Pace;
 use partners::Partners;
 use pending::Pending;
-use step::{Step, Toil};
+use step::{Step, Toil, VERIFYING_LINE, Whose};
 use sweep::Sweep;
 use tries::Tries;
 use waiting::Waiting;
 
-/// Prekeys and device lists that wait to be verified, of all connections: 64 KiB and a millisecond each, about.
-const VERIFYING_LINE: usize = 1_024;
 /// How long a connection may stay without any login: a client types its password before it connects.
 const LOGIN_TIMEOUT_MS: u64 = 60_000;
 /// After the burst, how often one more one-time key may be claimed by an account.
@@ -120,6 +118,8 @@ pub struct Core {
     toils: HashMap<Operation, Toil>,
     /// Of them those with a password.
     hashing: usize,
+    /// The others, by whose signatures are verified; none is zero.
+    verifying: HashMap<Whose, usize>,
     next_operation: u64,
     tries: Tries,
     claims: Buckets<AccountId>,
@@ -166,6 +166,7 @@ impl Core {
             steps: HashMap::new(),
             toils: HashMap::new(),
             hashing: 0,
+            verifying: HashMap::new(),
             next_operation: 0,
             tries: Tries::new(),
             claims,
@@ -437,7 +438,17 @@ impl Core {
 
     fn worked(&mut self, now_ms: u64, operation: Operation, result: WorkResult) {
         let Some(toil) = self.toils.remove(&operation) else { return };
-        self.hashing -= usize::from(toil.hashes());
+        match toil.verifies() {
+            None => self.hashing -= 1,
+            Some(whose) => {
+                if let Some(count) = self.verifying.get_mut(&whose) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.verifying.remove(&whose);
+                    }
+                }
+            }
+        }
         let ticket = toil.ticket();
         match (toil, result) {
             (Toil::Register { ticket, name, list, invite }, WorkResult::Hashed(hash)) => {
@@ -452,10 +463,10 @@ impl Core {
             (Toil::NewPassword { ticket, known, by_old }, WorkResult::Hashed(hash)) => {
                 self.password_hashed(now_ms, ticket, (known, by_old), hash);
             }
-            (Toil::Publish { ticket, device }, WorkResult::Prekeys(result)) => {
+            (Toil::Publish { ticket, device, .. }, WorkResult::Prekeys(result)) => {
                 self.prekeys_verified(now_ms, ticket, device, result);
             }
-            (Toil::List { ticket }, WorkResult::List(result)) => {
+            (Toil::List { ticket, .. }, WorkResult::List(result)) => {
                 self.list_verified(now_ms, ticket, result);
             }
             (toil, result) => {
@@ -492,18 +503,37 @@ impl Core {
     /// Gives the workers something to do, unless too much waits. Passwords and signatures have a line each; each connection
     /// has at most one place.
     fn toil(&mut self, toil: Toil, job: Job) -> Result<(), Refused> {
-        if toil.hashes() {
+        let Some(whose) = toil.verifies() else {
             if self.hashing >= self.config.hashing_line {
                 return Err((ErrorCode::BUSY, "too many logins wait; try again".into()));
             }
             self.hashing += 1;
-        } else if self.toils.len() - self.hashing >= VERIFYING_LINE {
+            self.work(toil, job);
+            return Ok(());
+        };
+        let full = self.toils.len() - self.hashing >= VERIFYING_LINE;
+        let count = self.verifying.entry(whose).or_default();
+        if full || *count >= whose.places() {
+            if *count == 0 {
+                self.verifying.remove(&whose);
+            }
             return Err((ErrorCode::BUSY, "too many keys wait to be verified; try again".into()));
         }
+        *count += 1;
+        self.work(toil, job);
+        Ok(())
+    }
+
+    fn work(&mut self, toil: Toil, job: Job) {
         let operation = self.operation();
         self.toils.insert(operation, toil);
         self.outputs.push_back(Output::Work { operation, job });
-        Ok(())
+    }
+
+    /// For whom a connection's signatures are verified.
+    fn whose(&self, id: ConnectionId) -> Whose {
+        let account = self.connections.get(&id).and_then(Connection::account);
+        account.map_or(Whose::Stranger, Whose::Account)
     }
 
     fn log(&mut self, event: Event) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sotto_proto::{
     AccountId, DeviceId, FateTag, QueueNumber, SignedDeviceList, Username,
     frame::{AuthKey, MailboxState, ServerFrame},
+    limits::MAX_DEVICES,
 };
 
 use sotto_store::{Day, InviteHash};
@@ -150,6 +151,28 @@ impl Step {
     }
 }
 
+/// For whom signatures are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Whose {
+    /// An account that has proven itself on the connection.
+    Account(AccountId),
+    /// Somebody.
+    Stranger,
+}
+
+impl Whose {
+    /// Places in the line of what is to be verified: an account has few, all strangers together a quarter.
+    pub(super) fn places(self) -> usize {
+        match self {
+            Self::Account(_) => MAX_DEVICES,
+            Self::Stranger => VERIFYING_LINE / 4,
+        }
+    }
+}
+
+/// Prekeys and device lists that wait to be verified, of all connections: 64 KiB and a millisecond each, about.
+pub(super) const VERIFYING_LINE: usize = 1_024;
+
 /// A job of the workers that is under way.
 #[derive(Debug)]
 pub(super) enum Toil {
@@ -162,15 +185,21 @@ pub(super) enum Toil {
     /// The new password of a change; `by_old`, if the old one is what allows it.
     NewPassword { ticket: Ticket, known: Arc<Known>, by_old: bool },
     /// Prekeys to publish.
-    Publish { ticket: Ticket, device: DeviceId },
+    Publish { ticket: Ticket, device: DeviceId, whose: Whose },
     /// The device list of a request, which its connection keeps meanwhile and then starts again.
-    List { ticket: Ticket },
+    List { ticket: Ticket, whose: Whose },
 }
 
 impl Toil {
-    /// Whether a password is hashed, which costs far more than signatures.
-    pub(super) fn hashes(&self) -> bool {
-        !matches!(self, Self::Publish { .. } | Self::List { .. })
+    /// Whose signatures are verified; `None` where a password is hashed, which costs far more.
+    pub(super) fn verifies(&self) -> Option<Whose> {
+        match self {
+            Self::Publish { whose, .. } | Self::List { whose, .. } => Some(*whose),
+            Self::Register { .. }
+            | Self::PasswordLogin { .. }
+            | Self::OldPassword { .. }
+            | Self::NewPassword { .. } => None,
+        }
     }
 
     pub(super) fn ticket(&self) -> Ticket {
@@ -180,7 +209,7 @@ impl Toil {
             | Self::OldPassword { ticket, .. }
             | Self::NewPassword { ticket, .. }
             | Self::Publish { ticket, .. }
-            | Self::List { ticket } => *ticket,
+            | Self::List { ticket, .. } => *ticket,
         }
     }
 }

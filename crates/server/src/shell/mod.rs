@@ -59,7 +59,7 @@ use signals::{Signals, Told};
 /// Inputs of connections that wait for the core. Few: beyond them each connection has one place in the line, so who sends
 /// many requests at once waits behind itself and not everybody else behind it.
 const MESSAGES: usize = 32;
-/// How many of them may be of those who have not signed in.
+/// How many of those who have not signed in may wait for a place there, or come late to one that they were given.
 const STRANGERS: usize = MESSAGES / 4;
 /// Memory of requests without an answer, of all connections together; beyond it their sockets wait.
 const REQUESTS_BUDGET: usize = 256 * 1024 * 1024;

@@ -108,14 +108,14 @@ pub(crate) struct Common {
     pub(crate) requests: Arc<Budget>,
     /// Ends the reading of all connections.
     pub(crate) stop: CancellationToken,
-    /// Places in the driver's line for those who have not signed in.
+    /// For those who have not signed in, and want a place in the driver's line.
     pub(crate) strangers: Semaphore,
     /// The runtime of those who have signed in.
     pub(crate) inside: Handle,
 }
 
-/// A connection's way to the core. All inputs stand in one line; who has not signed in, and may come late to a place that is
-/// free, has only some of its places.
+/// A connection's way to the core. All inputs stand in one line; of those who have not signed in, and may come late to a place
+/// that they were given, only some wait there at a time.
 #[derive(Debug, Clone, Copy)]
 struct ToCore<'a> {
     id: ConnectionId,
@@ -174,10 +174,11 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(peer: Peer<S
         let mut writer = pin!(write(&mut writing, core, &mut queue, &shared));
         tokio::select! {
             all = &mut writer => all,
-            () = &mut reader => {
-                // What the core has said, or says to the last requests, still goes out.
-                core.disconnected().await;
-                timeout(GOODBYE_TIMEOUT, &mut writer).await.unwrap_or(false)
+            // What the core has said, or says to the last requests, still goes out. The writer goes on while this waits: it may
+            // stand in front of it in the driver's line, and a place that is given to who does not take it stops the server.
+            () = &mut reader => tokio::select! {
+                all = &mut writer => all,
+                () = core.disconnected() => timeout(GOODBYE_TIMEOUT, &mut writer).await.unwrap_or(false),
             }
         }
     };
@@ -378,6 +379,47 @@ async fn write<W: AsyncWrite + Unpin>(
             if !core.send(Message::Input(input)).await {
                 return true;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    /// It was never sent, and the place in the line that the first had was lost with it.
+    #[tokio::test]
+    async fn who_is_gone_while_the_line_is_full_is_told_to_the_core() {
+        let (driver, mut messages) = mpsc::channel(1);
+        let common = Arc::new(Common {
+            driver: driver.clone(),
+            unfinished: Budget::new(1),
+            requests: Budget::new(1),
+            stop: CancellationToken::new(),
+            strangers: Semaphore::new(8),
+            inside: Handle::current(),
+        });
+        let (mut client, stream) = tokio::io::duplex(1024);
+        let (way, id) = (Way::default(), ConnectionId(1));
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = Peer { stream, way, id, address, challenge: [0; 32], exporter: [0; 32] };
+        let served = tokio::spawn(async move { serve(peer, &common).await });
+        let Some(Message::Open(_, handle)) = messages.recv().await else { panic!("no connection") };
+        driver.send(Message::Stop).await.unwrap();
+        handle.send(b"a push".to_vec(), SendClass::Push);
+        tokio::io::AsyncReadExt::read_exact(&mut client, &mut [0; 6]).await.unwrap();
+        // It is written, and its end waits behind what the line is full of; so does that of the connection.
+        drop(client);
+        sleep(Duration::from_millis(50)).await;
+        let mut next = async || timeout(Duration::from_secs(10), messages.recv()).await.unwrap().unwrap();
+        assert!(matches!(next().await, Message::Stop));
+        assert!(matches!(next().await, Message::Input(Input::Written { pushes: 6, .. })));
+        assert!(matches!(next().await, Message::Input(Input::Disconnected { .. })));
+        drop(handle);
+        while !served.is_finished() {
+            // It is told again at the end.
+            drop(timeout(Duration::from_millis(10), messages.recv()).await);
         }
     }
 }

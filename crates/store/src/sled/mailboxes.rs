@@ -235,9 +235,12 @@ impl Writer {
             }
             Expiring::Fate { tag, number } => {
                 let key = queue::fate(&tag);
-                let Some(value) = self.shared.trees.queue.get(&key)? else { return Ok(()) };
-                if FateRow::decode(&value)?.number == number {
-                    self.remove_side(key, &value, group);
+                let value = self.shared.trees.queue.get(&key)?;
+                let fate = value.as_deref().map(FateRow::decode).transpose()?;
+                match value.filter(|_| fate.is_some_and(|fate| fate.number == number)) {
+                    Some(value) => self.remove_side(key, &value, group),
+                    // A later one with the same tag has taken its place: it goes with that, and was counted as well.
+                    None => self.uncount_side(&key, &FateRow { queue: 0, number, expired_at: 0 }.encode()),
                 }
                 Ok(())
             }

@@ -286,8 +286,13 @@ impl Writer {
 
     /// Removes such a row.
     pub(crate) fn remove_side(&mut self, key: Vec<u8>, value: &[u8], group: &mut Group) {
+        self.uncount_side(&key, value);
+        group.remove(key);
+    }
+
+    /// Such a row counts no longer.
+    pub(crate) fn uncount_side(&mut self, key: &[u8], value: &[u8]) {
         let bytes = (key.len() + value.len()) as u64;
         self.state.side_bytes = self.state.side_bytes.saturating_sub(bytes);
-        group.remove(key);
     }
 }

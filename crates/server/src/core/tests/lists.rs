@@ -244,25 +244,45 @@ fn a_store_that_is_busy_for_one_request_lets_no_other_overtake() {
     assert_eq!(answered(&bench, id), [1, 2, 3]);
 }
 
-#[test]
-fn what_waits_to_be_verified_is_bounded() {
-    let config = CoreConfig { register_burst: 2_000, ..CoreConfig::default() };
-    let mut bench = Bench::with(config, StoreConfig::default());
-    let register = User::new("alice", 1).register();
-    bench.jobs = Some(Vec::new());
-    let connections: Vec<_> = (0..=1_024).map(|_| bench.greet()).collect();
-    for id in &connections {
-        bench.send(*id, 1, register.clone());
-    }
-    let (last, others) = connections.split_last().unwrap();
-    let ServerFrame::Error(reply) = bench.answer(*last, 1) else { panic!() };
+fn busy(bench: &mut Bench, id: ConnectionId, request: u32) {
+    let ServerFrame::Error(reply) = bench.answer(id, request) else { panic!() };
     assert_eq!((reply.code, reply.retry_after_ms), (ErrorCode::BUSY, Some(1_000)));
-    assert!(others.iter().all(|id| answered(&bench, *id).is_empty()));
+}
+
+/// Neither strangers nor one account keep the others from having theirs verified.
+#[test]
+fn what_waits_to_be_verified_is_bounded_for_strangers_and_for_each_account() {
+    let mut bench = Bench::new();
+    let (alice, bob) = (User::new("alice", 1), User::new("bob", 2));
+    bench.register(&alice);
+    bench.register(&bob);
+    let mut new = User::new("alice", 1);
+    new.add_device(2);
+    let mine: Vec<_> = (0..=8).map(|_| bench.by_key(&alice)).collect();
+    let bobs = bench.by_key(&bob);
+    let strangers: Vec<_> = (0..=256).map(|_| bench.greet()).collect();
+    bench.jobs = Some(Vec::new());
+    for (connections, frame) in
+        [(&strangers, User::new("carol", 3).register()), (&mine, replace(&alice, &new))]
+    {
+        for id in connections {
+            bench.send(*id, 1, frame.clone());
+        }
+        let (last, others) = connections.split_last().unwrap();
+        busy(&mut bench, *last, 1);
+        assert!(others.iter().all(|id| answered(&bench, *id).is_empty()));
+    }
+    let mut bobs_new = User::new("bob", 2);
+    bobs_new.add_device(4);
+    bench.send(bobs, 1, replace(&bob, &bobs_new));
     bench.work_held();
-    // The rest has come to be hashed: others may come again.
-    bench.send(*last, 2, register);
+    assert_eq!(bench.answer(bobs, 1), ServerFrame::Done);
+    assert!(bench.core.verifying.is_empty());
+    // There is room again.
+    let last = *mine.last().unwrap();
+    bench.send(last, 2, replace(&new, &alice));
     bench.work_held();
-    assert!(answered(&bench, *last).is_empty(), "its list was verified, its password waits");
+    assert!(!answered(&bench, last).is_empty());
 }
 
 #[test]
