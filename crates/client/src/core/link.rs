@@ -399,7 +399,10 @@ impl Core {
                 self.close(step, told, true);
             }
             Asked::Publish => {
-                step.warn(format!("the server did not take this device's keys: {}", told.message));
+                // A server that is busy is asked again.
+                if error.code != ErrorCode::BUSY {
+                    step.warn(format!("the server did not take this device's keys: {}", told.message));
+                }
                 self.keys_refused(step);
             }
             Asked::Submission { submission } | Asked::Copies { submission, .. } => {

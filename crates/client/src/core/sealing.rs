@@ -13,8 +13,9 @@ use crate::{
     store::{ContactRecord, Copy, Entry, NO_MESSAGE, SentBody},
 };
 
-/// Bytes of envelopes in one Submit, well below a frame: devices that are added on a stale list must still fit.
-const BATCH_BYTES: usize = 600 * 1024;
+/// Bytes of envelopes in one Submit: well below a frame, for devices that are added on a stale list must still fit, and what a
+/// slow line has sent within the time that a frame may take (a megabyte in two minutes would need nine kilobytes a second).
+const BATCH_BYTES: usize = 128 * 1024;
 /// What waits behind a message that was not taken.
 const BEHIND: &str = "waits behind an earlier message that was not taken";
 

@@ -19,11 +19,11 @@ use sotto_proto::{
 };
 use thiserror::Error;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::mpsc,
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,11 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const MAX_ADDRESSES: usize = 8;
 /// For the last bytes to leave, and the server to close too.
 const CLOSE: Duration = Duration::from_millis(1500);
+/// Bytes a second of the slowest line: the system takes what is written long before it has left, and the answer comes after
+/// that.
+const SLOWEST: u64 = 4 * 1024;
+/// Bytes written at once, between two looks at whether that gets on.
+const WRITE_AT_ONCE: usize = 16 * 1024;
 /// Answers kept of those that come after the goodbye: as many as there can be requests under way.
 const LATE_ANSWERS: usize = MAX_PIPELINED;
 /// Frames read ahead: a whole batch of the engine.
@@ -84,6 +89,15 @@ impl From<End> for ClientError {
     }
 }
 
+/// What has gone over a connection.
+#[derive(Debug, Default)]
+struct Passed {
+    /// How often something was heard.
+    heard: AtomicU64,
+    /// Bytes that were handed to the system.
+    written: AtomicU64,
+}
+
 /// A TLS session. Whose it is, its first frame has to show.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -93,7 +107,7 @@ pub(crate) struct Connection {
     pub(crate) exporter: [u8; 32],
     frames: mpsc::Receiver<Result<RawFrame, End>>,
     writes: mpsc::Sender<Vec<u8>>,
-    heard: Arc<AtomicU64>,
+    passed: Arc<Passed>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -157,13 +171,13 @@ impl Connection {
         let (frames_in, frames) = mpsc::channel(FRAMES_AHEAD);
         let (writes, writes_out) = mpsc::channel(WRITES_AHEAD);
         let stop = CancellationToken::new();
-        let heard = Arc::new(AtomicU64::new(0));
+        let passed = Arc::new(Passed::default());
         let mut tasks = JoinSet::new();
         tasks.spawn({
-            let (stop, heard) = (stop.clone(), heard.clone());
+            let (stop, passed) = (stop.clone(), passed.clone());
             async move {
                 let end = tokio::select! {
-                    end = read(reading, &frames_in, &heard) => end,
+                    end = read(reading, &frames_in, &passed) => end,
                     () = stop.cancelled() => return,
                 };
                 // Nobody listens any more if this fails.
@@ -171,10 +185,10 @@ impl Connection {
             }
         });
         tasks.spawn({
-            let stop = stop.clone();
+            let (stop, passed) = (stop.clone(), passed.clone());
             async move {
                 let broken = tokio::select! {
-                    done = write(writing, writes_out) => done.is_err(),
+                    done = write(writing, writes_out, &passed) => done.is_err(),
                     () = stop.cancelled() => return,
                 };
                 if broken {
@@ -183,7 +197,7 @@ impl Connection {
                 }
             }
         });
-        Self { spki, exporter, frames, writes, heard, stop, tasks }
+        Self { spki, exporter, frames, writes, passed, stop, tasks }
     }
 
     /// The next frame. After an error there is no other. Cancel safe.
@@ -211,7 +225,7 @@ impl Connection {
 
     /// A count that rises whenever something arrives.
     pub(super) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+        self.passed.heard.load(Ordering::Relaxed)
     }
 
     /// Lets what was given to [`Self::writes`] leave, then `rest`; says goodbye, and waits a little for the server to
@@ -276,22 +290,39 @@ fn not_sotto(server: &Address) -> impl Fn(io::Error) -> Refused {
     }
 }
 
-async fn read(
-    mut tls: ReadHalf<TlsStream<TcpStream>>,
+/// Waits for bytes; an error when the server was silent for longer than it may be: its limit, and the time that a slow line
+/// takes for what was written since it was last heard.
+async fn heard<R: AsyncRead + Unpin>(tls: &mut R, buffer: &mut [u8], passed: &Passed) -> Result<usize, End> {
+    let (since, before) = (Instant::now(), passed.written.load(Ordering::Relaxed));
+    let mut until = since + Duration::from_millis(PEER_SILENCE_MS);
+    loop {
+        if let Ok(read) = timeout_at(until, tls.read(buffer)).await {
+            return Ok(read?);
+        }
+        let written = passed.written.load(Ordering::Relaxed) - before;
+        let allowed = since + Duration::from_millis(PEER_SILENCE_MS + written * 1000 / SLOWEST);
+        if allowed <= until {
+            return Err(End::Silent);
+        }
+        until = allowed;
+    }
+}
+
+async fn read<R: AsyncRead + Unpin>(
+    mut tls: R,
     frames: &mpsc::Sender<Result<RawFrame, End>>,
-    heard: &AtomicU64,
+    passed: &Passed,
 ) -> End {
     // What comes before the chain is from nobody yet, but a chain alone may be longer than other early frames.
     let mut decoder = FrameDecoder::new(MAX_FRAME);
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        let read = match timeout(Duration::from_millis(PEER_SILENCE_MS), tls.read(&mut buffer)).await {
-            Err(_) => return End::Silent,
-            Ok(Err(error)) => return error.into(),
-            Ok(Ok(0)) => return End::Closed,
-            Ok(Ok(read)) => read,
+        let read = match heard(&mut tls, &mut buffer, passed).await {
+            Err(end) => return end,
+            Ok(0) => return End::Closed,
+            Ok(read) => read,
         };
-        heard.fetch_add(1, Ordering::Relaxed);
+        passed.heard.fetch_add(1, Ordering::Relaxed);
         decoder.push(buffer.get(..read).unwrap_or_default());
         loop {
             match decoder.next_frame() {
@@ -309,9 +340,10 @@ async fn read(
 }
 
 /// Writes until the channel is closed. A write that does not get on for as long as a silent peer is given ends it.
-async fn write(
-    mut tls: WriteHalf<TlsStream<TcpStream>>,
+async fn write<W: AsyncWrite + Unpin>(
+    mut tls: W,
     mut frames: mpsc::Receiver<Vec<u8>>,
+    passed: &Passed,
 ) -> Result<(), End> {
     let stalled = Duration::from_millis(PEER_SILENCE_MS);
     let ping = ClientFrame::Ping.encode(DRIVER_REQUEST).map_err(FrameError::from)?;
@@ -323,7 +355,10 @@ async fn write(
         };
         let mut next = Some(frame);
         while let Some(frame) = next {
-            timeout(stalled, tls.write_all(&frame)).await.map_err(|_| End::Silent)??;
+            for part in frame.chunks(WRITE_AT_ONCE) {
+                timeout(stalled, tls.write_all(part)).await.map_err(|_| End::Silent)??;
+                passed.written.fetch_add(part.len() as u64, Ordering::Relaxed);
+            }
             next = frames.try_recv().ok();
         }
         timeout(stalled, tls.flush()).await.map_err(|_| End::Silent)??;
@@ -334,4 +369,56 @@ async fn write(
 /// A ping of the driver's own, whose answer is dropped.
 pub(super) fn ping() -> Option<Vec<u8>> {
     ClientFrame::Ping.encode(DRIVER_REQUEST).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    async fn silence(written: u64) -> (Result<usize, End>, u64) {
+        let (_server, mut client) = tokio::io::duplex(64);
+        let (passed, begun) = (Passed::default(), Instant::now());
+        let wait = async {
+            // Soon after the wait has begun.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            passed.written.fetch_add(written, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        };
+        let mut buffer = [0; 8];
+        let ended = tokio::select! {
+            ended = heard(&mut client, &mut buffer, &passed) => ended,
+            () = wait => unreachable!(),
+        };
+        (ended, begun.elapsed().as_secs())
+    }
+
+    /// A batch takes minutes to go over a slow line, and its answer comes after it.
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_measured_by_what_was_sent() {
+        for (written, seconds) in [(0, 75), (4096, 76), (600 * 1024, 225)] {
+            let (ended, after) = silence(written).await;
+            assert!(matches!(ended, Err(End::Silent)), "{written}");
+            assert_eq!(after, seconds, "{written}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_within_that_time_is_heard() {
+        let (mut server, mut client) = tokio::io::duplex(64);
+        let passed = Passed::default();
+        passed.written.store(10, Ordering::Relaxed);
+        let (ended, ()) = tokio::join!(
+            async {
+                let mut buffer = [0; 8];
+                heard(&mut client, &mut buffer, &passed).await
+            },
+            async {
+                passed.written.fetch_add(600 * 1024, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(200)).await;
+                server.write_all(b"late").await.unwrap();
+            }
+        );
+        assert_eq!(ended.unwrap(), 4);
+    }
 }

@@ -40,6 +40,8 @@ pub const FIRST_DATA_KIND: u16 = 0x1000;
 pub const BODY_HEADER: usize = 6;
 /// Bytes of the length before the body.
 const LENGTH: usize = 4;
+/// Bytes of unused room that a frame may keep.
+const KEPT: usize = 4 * 1024;
 /// The request id of a push.
 pub const PUSH: u32 = 0;
 
@@ -58,6 +60,10 @@ fn finish(mut bytes: Vec<u8>) -> Result<Vec<u8>, CodecError> {
         return Err(CodecError::TooLarge);
     }
     let length = u32::try_from(body).map_err(|_| CodecError::TooLarge)?;
+    // Growing has doubled it; of a long one the rest would wait with it for its reader.
+    if bytes.capacity() - bytes.len() >= KEPT {
+        bytes.shrink_to_fit();
+    }
     let place = bytes.first_chunk_mut::<LENGTH>().ok_or(CodecError::TooLarge)?;
     *place = length.to_be_bytes();
     Ok(bytes)

@@ -84,7 +84,7 @@ pub(super) struct Connection {
     pub(super) queue: VecDeque<Queued>,
     /// Whether the line stands still: a login or a change that later requests build on is under way.
     pub(super) blocked: bool,
-    /// The request whose device list is being verified.
+    /// The request whose device list is being verified, and its [`Queued::attempts`].
     pub(super) verifying: Option<(ClientFrame, u8)>,
     /// Until when its line waits because its account asks much, Unix milliseconds.
     pub(super) due_ms: Option<u64>,

@@ -544,8 +544,11 @@ impl Core {
     /// which is logged.
     fn remember(&mut self, record: AccountRecord, list: Option<SignedDeviceList>) -> Option<Arc<Known>> {
         // Ten signatures are not verified again where something else changed.
-        let before = self.known.find(&AccountRef::Id(record.account)).map(|known| known.list.clone());
-        let list = list.or(before).filter(|list| list.as_bytes() == record.list);
+        let same = |list: &SignedDeviceList| list.as_bytes() == record.list;
+        let list = list.filter(same).or_else(|| {
+            let before = self.known.find(&AccountRef::Id(record.account))?;
+            same(&before.list).then(|| before.list.clone())
+        });
         let known = match list {
             Some(list) => Ok(Known::with(record, list)),
             None => Known::new(record),

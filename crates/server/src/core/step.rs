@@ -161,7 +161,8 @@ pub(super) enum Whose {
 }
 
 impl Whose {
-    /// Places in the line of what is to be verified: an account has few, all strangers together a quarter.
+    /// Places in the line of what is to be verified: an account has one for each device that it may have, all strangers
+    /// together a quarter, which is their share elsewhere too.
     pub(super) fn places(self) -> usize {
         match self {
             Self::Account(_) => MAX_DEVICES,

@@ -22,14 +22,15 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::priority::stand_back;
-
-/// How far the threads stand back: behind those inside, before passwords being hashed.
-const NICE: i32 = 5;
+use super::priority::{BEHIND_INSIDERS, stand_back};
 
 /// The runtime of the lobby. To be shut down after that of those inside, some of whose timers it may still have.
 pub(crate) fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread().thread_name("lobby").enable_all().on_thread_start(|| stand_back(NICE)).build()
+    Builder::new_multi_thread()
+        .thread_name("lobby")
+        .enable_all()
+        .on_thread_start(|| stand_back(BEHIND_INSIDERS))
+        .build()
 }
 
 /// The way inside of one connection, told from several places.
@@ -212,7 +213,7 @@ mod tests {
         };
         let inside = Builder::new_multi_thread().build().unwrap();
         // The kernel knows none above 19.
-        assert_eq!(nice(&lobby), (nice(&inside) + NICE).min(19));
+        assert_eq!(nice(&lobby), (nice(&inside) + BEHIND_INSIDERS).min(19));
         lobby.shutdown_background();
     }
 }

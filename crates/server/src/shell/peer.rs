@@ -38,6 +38,8 @@ use crate::core::{ConnectionId, Input, SendClass};
 const FRAME_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a peer may take to fetch the last words, and to close after them.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a peer may take to fetch what is due when the core closes its connection: what it does not take must not stay.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one connection's requests without an answer: two of the longest frames.
 const IN_FLIGHT: usize = 2 * MAX_FRAME;
 /// Bytes read at once, into a buffer of the thread: an idle connection holds none.
@@ -46,8 +48,8 @@ const READ_AT_ONCE: usize = 16 * 1024;
 const LOGIN_KINDS: std::ops::RangeInclusive<u16> = 0x0010..=0x0014;
 /// Frames written at once.
 const WRITE_AT_ONCE: usize = 64;
-/// Bytes written before other connections have their turn.
-const WRITE_BEFORE_OTHERS: usize = 16 * 1024;
+/// Bytes read or written before other connections have their turn: a megabyte at once would be felt by all of them.
+const BEFORE_OTHERS: usize = 16 * 1024;
 
 /// What the driver has for a connection.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub(crate) struct Shared {
     places: Semaphore,
     /// How many more bytes of requests may be under way.
     bytes: Semaphore,
+    /// The core has closed it.
+    closed: CancellationToken,
 }
 
 /// The driver's end of a connection.
@@ -89,6 +93,7 @@ impl PeerHandle {
 
     pub(crate) fn close(&self) {
         drop(self.outgoing.send(Outgoing::Close));
+        self.shared.closed.cancel();
     }
 
     /// The peer has signed in, and may send frames of this size.
@@ -160,6 +165,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(peer: Peer<S
         requests: common.requests.share(),
         places: Semaphore::new(MAX_PIPELINED),
         bytes: Semaphore::new(IN_FLIGHT),
+        closed: CancellationToken::new(),
     });
     let Peer { stream, way, id, address, challenge, exporter } = peer;
     let handle = PeerHandle { shared: Arc::clone(&shared), outgoing, way: way.clone() };
@@ -170,15 +176,21 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(peer: Peer<S
     }
     let (mut reading, mut writing) = tokio::io::split(stream);
     let wrote_all = {
-        let mut reader = pin!(read(&mut reading, core, &shared));
+        let mut reader = pin!(async {
+            tokio::select! {
+                () = read(&mut reading, core, &shared) => GOODBYE_TIMEOUT,
+                // Nothing that it sends means anything any more.
+                () = shared.closed.cancelled() => LAST_WORDS_TIMEOUT,
+            }
+        });
         let mut writer = pin!(write(&mut writing, core, &mut queue, &shared));
         tokio::select! {
             all = &mut writer => all,
             // What the core has said, or says to the last requests, still goes out. The writer goes on while this waits: it may
             // stand in front of it in the driver's line, and a place that is given to who does not take it stops the server.
-            () = &mut reader => tokio::select! {
+            longest = &mut reader => tokio::select! {
                 all = &mut writer => all,
-                () = core.disconnected() => timeout(GOODBYE_TIMEOUT, &mut writer).await.unwrap_or(false),
+                () = core.disconnected() => timeout(longest, &mut writer).await.unwrap_or(false),
             }
         }
     };
@@ -224,6 +236,7 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, core: ToCore<'_>, shared: &
     let unfinished = common.unfinished.share();
     let silence = Duration::from_millis(PEER_SILENCE_MS);
     let mut frame_due: Option<Instant> = None;
+    let mut since_others = 0;
     loop {
         loop {
             decoder.set_limit(shared.frame_limit.load(Ordering::Relaxed));
@@ -263,9 +276,11 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, core: ToCore<'_>, shared: &
         };
         match read {
             Ok(Ok(0) | Err(_)) | Err(_) => return,
-            // There is more: others come first, for a long frame is cut out of what it takes others to send many short ones.
-            Ok(Ok(READ_AT_ONCE..)) => yield_now().await,
-            Ok(Ok(_)) => {}
+            Ok(Ok(read)) => since_others += read,
+        }
+        if since_others >= BEFORE_OTHERS {
+            since_others = 0;
+            yield_now().await;
         }
     }
 }
@@ -358,7 +373,7 @@ async fn write<W: AsyncWrite + Unpin>(
                 }
             }
         }
-        for (n, part) in bytes.chunks(WRITE_BEFORE_OTHERS).enumerate() {
+        for (n, part) in bytes.chunks(BEFORE_OTHERS).enumerate() {
             if n > 0 {
                 yield_now().await;
             }
@@ -386,11 +401,15 @@ async fn write<W: AsyncWrite + Unpin>(
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use tokio::task::JoinHandle;
+
     use super::*;
 
-    /// It was never sent, and the place in the line that the first had was lost with it.
-    #[tokio::test]
-    async fn who_is_gone_while_the_line_is_full_is_told_to_the_core() {
+    /// A connection whose peer reads what it is sent, the driver's end of it, and the driver's line, which takes one message.
+    async fn connected(
+        room: usize,
+    ) -> (tokio::io::DuplexStream, PeerHandle, mpsc::Sender<Message>, mpsc::Receiver<Message>, JoinHandle<()>)
+    {
         let (driver, mut messages) = mpsc::channel(1);
         let common = Arc::new(Common {
             driver: driver.clone(),
@@ -400,16 +419,23 @@ mod tests {
             strangers: Semaphore::new(8),
             inside: Handle::current(),
         });
-        let (mut client, stream) = tokio::io::duplex(1024);
+        let (client, stream) = tokio::io::duplex(room);
         let (way, id) = (Way::default(), ConnectionId(1));
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let peer = Peer { stream, way, id, address, challenge: [0; 32], exporter: [0; 32] };
         let served = tokio::spawn(async move { serve(peer, &common).await });
         let Some(Message::Open(_, handle)) = messages.recv().await else { panic!("no connection") };
+        (client, handle, driver, messages, served)
+    }
+
+    /// The end of a connection and what its writer has to say both get a place in the driver's line, in their order.
+    #[tokio::test]
+    async fn who_is_gone_while_the_line_is_full_is_told_to_the_core() {
+        let (mut client, handle, driver, mut messages, served) = connected(1024).await;
         driver.send(Message::Stop).await.unwrap();
         handle.send(b"a push".to_vec(), SendClass::Push);
         tokio::io::AsyncReadExt::read_exact(&mut client, &mut [0; 6]).await.unwrap();
-        // It is written, and its end waits behind what the line is full of; so does that of the connection.
+        // It is written, and that waits behind what the line is full of; so does the connection's end.
         drop(client);
         sleep(Duration::from_millis(50)).await;
         let mut next = async || timeout(Duration::from_secs(10), messages.recv()).await.unwrap().unwrap();
@@ -421,5 +447,24 @@ mod tests {
             // It is told again at the end.
             drop(timeout(Duration::from_millis(10), messages.recv()).await);
         }
+    }
+
+    /// Also while it sends on: what waits for it, and what it has sent, is held no longer.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_closed_and_reads_nothing_is_gone_in_seconds() {
+        let (mut client, handle, _driver, mut messages, served) = connected(16).await;
+        let begun = Instant::now();
+        handle.send(vec![7; 1024], SendClass::Push);
+        handle.close();
+        drop(handle);
+        // A long frame, a byte a second.
+        let mut next = 10_000_u32.to_be_bytes().to_vec();
+        while !served.is_finished() && begun.elapsed() < 10 * LAST_WORDS_TIMEOUT {
+            drop(client.write_all(&next).await);
+            next = vec![0];
+            sleep(Duration::from_secs(1)).await;
+            while messages.try_recv().is_ok() {}
+        }
+        assert!(begun.elapsed() < LAST_WORDS_TIMEOUT + 2 * GOODBYE_TIMEOUT, "{:?}", begun.elapsed());
     }
 }

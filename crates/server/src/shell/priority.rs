@@ -6,6 +6,11 @@ use rustix::{
 };
 use tracing::debug;
 
+/// Behind those who serve who has signed in: the lobby, and who verifies signatures, for one or the other.
+pub(super) const BEHIND_INSIDERS: i32 = 5;
+/// Behind all others: a flood of passwords takes only the processor time that is left.
+pub(super) const BEHIND_ALL: i32 = 10;
+
 /// Lowers the calling thread's priority by so many steps; one step is a tenth of its share, about. On Linux priorities are
 /// those of threads. Where it is refused, the thread goes on as it is.
 pub(super) fn stand_back(by: i32) {

@@ -148,21 +148,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_turn_of_one_who_has_gone_is_the_next_ones() {
+    async fn who_gave_up_costs_its_address_nothing() {
         let (turns, order) = (Turns::new(1), Order::default());
         let first = turns.take(IpAddr::from([192, 0, 2, 9])).await.unwrap();
-        let waits = wait(&turns, 1, "gone while waiting", &order).await;
-        let late = wait(&turns, 2, "gone with the turn in hand", &order).await;
-        wait(&turns, 3, "here", &order).await;
-        let fourth = wait(&turns, 1, "behind one who has gone", &order).await;
-        waits.abort();
+        let gone = wait(&turns, 1, "gone", &order).await;
+        wait(&turns, 1, "its next", &order).await;
+        wait(&turns, 2, "another", &order).await;
+        gone.abort();
         settle().await;
-        // Sends the turn to the second, whose task has not run since.
+        drop(first);
+        settle().await;
+        assert_eq!(*order.lock().unwrap(), ["its next", "another"]);
+        assert_eq!(turns.state().free, 1);
+    }
+
+    #[tokio::test]
+    async fn the_turn_of_one_who_goes_with_it_in_hand_is_the_next_ones() {
+        let (turns, order) = (Turns::new(1), Order::default());
+        let first = turns.take(IpAddr::from([192, 0, 2, 9])).await.unwrap();
+        let late = wait(&turns, 1, "gone with the turn in hand", &order).await;
+        wait(&turns, 1, "its next", &order).await;
+        wait(&turns, 2, "another", &order).await;
+        // Sends the turn to a task that has not run since.
         drop(first);
         late.abort();
         settle().await;
-        assert_eq!(*order.lock().unwrap(), ["behind one who has gone", "here"]);
-        fourth.await.unwrap();
+        assert_eq!(*order.lock().unwrap(), ["another", "its next"]);
         assert_eq!(turns.state().free, 1);
     }
 }

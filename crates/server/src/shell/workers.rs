@@ -20,7 +20,7 @@ use rand::{TryRng, rngs::SysRng};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::priority::stand_back;
+use super::priority::{BEHIND_ALL, BEHIND_INSIDERS, stand_back};
 use crate::core::{Input, Job, Operation, WorkResult};
 
 /// The server's Argon2id: 19 MiB, two passes, one lane (OWASP's first choice); what it hashes is no password but the
@@ -33,12 +33,6 @@ const LANES: u32 = 1;
 const GIVEN_BACK: usize = 33 * 1024 * 1024;
 /// Bytes of a salt.
 const SALT: usize = 16;
-
-/// How far those stand back who hash: a flood of passwords takes only the processor time that is left.
-const HASHING_NICE: i32 = 10;
-/// How far those stand back who verify: as far as those who serve whoever has not signed in, no further, for a device that
-/// was added, say, comes here too.
-const VERIFYING_NICE: i32 = 5;
 
 /// Runs jobs on a few threads of their own, in the order in which they came; the core bounds how many wait.
 #[derive(Debug)]
@@ -54,9 +48,9 @@ impl Workers {
     pub(super) fn new(memory: usize, finished: mpsc::UnboundedSender<Input>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            hashing: threads("hash", places(memory, processors), HASHING_NICE, &finished),
+            hashing: threads("hash", places(memory, processors), BEHIND_ALL, &finished),
             // Whoever wakes up on a processor that is taken waits for some milliseconds, whatever the priorities are.
-            signatures: threads("signatures", (processors / 2).max(1), VERIFYING_NICE, &finished),
+            signatures: threads("signatures", (processors / 2).max(1), BEHIND_INSIDERS, &finished),
             finished,
         }
     }

@@ -239,7 +239,7 @@ impl Writer {
                 let fate = value.as_deref().map(FateRow::decode).transpose()?;
                 match value.filter(|_| fate.is_some_and(|fate| fate.number == number)) {
                     Some(value) => self.remove_side(key, &value, group),
-                    // A later one with the same tag has taken its place: it goes with that, and was counted as well.
+                    // A later one with the same tag has taken its place, and may be gone already: each was counted.
                     None => self.uncount_side(&key, &FateRow { queue: 0, number, expired_at: 0 }.encode()),
                 }
                 Ok(())

@@ -44,7 +44,8 @@ const BORNE: Duration = Duration::from_secs(30);
 const GARBAGE: usize = 50;
 /// A server takes so much for the requests, and for the answers, of one connection.
 const CONNECTION_KIB: u64 = 4 * 1024;
-/// And so much for TLS on a connection that brings a long frame.
+/// And so much for TLS on a connection that brings a long frame, as it came and as it was read: of 420 at once 62 MiB were
+/// seen beside the budget.
 const TLS_KIB: u64 = 64;
 
 /// Length, kind and request id before a payload.

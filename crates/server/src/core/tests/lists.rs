@@ -143,7 +143,7 @@ fn a_job_that_fails_is_answered_and_the_line_goes_on() {
     assert_eq!(bench.ask(proven, replace(&alice, &new)), ServerFrame::Done, "and may come again");
 }
 
-/// Who registers has one place for what is verified, and one for what is hashed after it.
+/// And not again when it starts anew with its list verified.
 #[test]
 fn a_registration_is_counted_once() {
     let config = CoreConfig { register_burst: 2, ..CoreConfig::default() };
@@ -257,7 +257,7 @@ fn what_waits_to_be_verified_is_bounded_for_strangers_and_for_each_account() {
     bench.register(&alice);
     bench.register(&bob);
     let mut new = User::new("alice", 1);
-    new.add_device(2);
+    new.add_device(5);
     let mine: Vec<_> = (0..=8).map(|_| bench.by_key(&alice)).collect();
     let bobs = bench.by_key(&bob);
     let strangers: Vec<_> = (0..=256).map(|_| bench.greet()).collect();
@@ -273,20 +273,54 @@ fn what_waits_to_be_verified_is_bounded_for_strangers_and_for_each_account() {
         assert!(others.iter().all(|id| answered(&bench, *id).is_empty()));
     }
     let mut bobs_new = User::new("bob", 2);
-    bobs_new.add_device(4);
+    bobs_new.add_device(6);
     bench.send(bobs, 1, replace(&bob, &bobs_new));
     bench.work_held();
-    assert_eq!(bench.answer(bobs, 1), ServerFrame::Done);
+    for id in [bobs, mine[0], mine[7]] {
+        assert_eq!(bench.answer(id, 1), ServerFrame::Done);
+    }
     assert!(bench.core.verifying.is_empty());
+    assert_eq!(bench.record("alice").unwrap().list, new.list.as_bytes());
     // There is room again.
     let last = *mine.last().unwrap();
     bench.send(last, 2, replace(&new, &alice));
     bench.work_held();
-    assert!(!answered(&bench, last).is_empty());
+    let answer = bench.answer(last, 2);
+    let ServerFrame::Error(reply) = &answer else { panic!("{answer:?}") };
+    assert_eq!(reply.code, ErrorCode::CONFLICT, "it was verified, and is older");
+}
+
+/// Many accounts with a few each.
+#[test]
+fn what_waits_to_be_verified_is_bounded_in_all() {
+    let mut bench = Bench::new();
+    let frame = |of: &User| {
+        let mut list = of.list.as_bytes().to_vec();
+        *list.last_mut().unwrap() ^= 1;
+        ClientFrame::ReplaceList(ReplaceList { expected: of.list.hash(), list: list.into() })
+    };
+    // Letters none of which looks like another.
+    let letters = "abcdefghkmpqrstuwxyz".chars().collect::<Vec<_>>();
+    let mut connections = Vec::new();
+    for n in 0..129 {
+        let name = format!("u{}{}", letters[usize::from(n) / 20], letters[usize::from(n) % 20]);
+        let user = User::new(&name, n);
+        bench.register(&user);
+        connections.extend((0..8).map(|_| (bench.by_key(&user), frame(&user))));
+    }
+    bench.jobs = Some(Vec::new());
+    let mut refused = 0;
+    for (id, frame) in connections {
+        bench.send(id, 1, frame);
+        refused += answered(&bench, id).len();
+    }
+    let waiting = bench.jobs.take().unwrap();
+    assert_eq!(waiting.len(), 1_024);
+    assert_eq!(refused, 129 * 8 - 1_024);
 }
 
 #[test]
-fn a_list_longer_than_any_is_refused_before_it_is_copied() {
+fn a_list_longer_than_any_is_refused_and_not_verified() {
     let mut bench = Bench::new();
     let alice = User::new("alice", 1);
     bench.register(&alice);
