@@ -33,6 +33,8 @@ pub(crate) enum Link {
     Stopped,
 }
 
+/// How often a busy server may refuse keys before its user is told: a minute, about.
+const QUIETLY: u32 = 2;
 /// The name of the number in `meta` up to which holes in the mailbox have been shown.
 const HOLE: &str = "hole";
 /// The name of the number in `meta` of when a row last told of one.
@@ -399,8 +401,8 @@ impl Core {
                 self.close(step, told, true);
             }
             Asked::Publish => {
-                // A server that is busy is asked again.
-                if error.code != ErrorCode::BUSY {
+                // A server that is busy is asked again, and its user told when that does not help.
+                if error.code != ErrorCode::BUSY || self.keys_refused >= QUIETLY {
                     step.warn(format!("the server did not take this device's keys: {}", told.message));
                 }
                 self.keys_refused(step);

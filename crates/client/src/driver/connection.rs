@@ -44,6 +44,8 @@ const CLOSE: Duration = Duration::from_millis(1500);
 /// Bytes a second of the slowest line: the system takes what is written long before it has left, and the answer comes after
 /// that.
 const SLOWEST: u64 = 4 * 1024;
+/// The longest that what was written is taken to be on its way, milliseconds: a server takes no frame for longer.
+const LONGEST_ON_ITS_WAY_MS: u64 = 120_000;
 /// Bytes written at once, between two looks at whether that gets on.
 const WRITE_AT_ONCE: usize = 16 * 1024;
 /// Answers kept of those that come after the goodbye: as many as there can be requests under way.
@@ -90,12 +92,44 @@ impl From<End> for ClientError {
 }
 
 /// What has gone over a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Passed {
+    begun: Instant,
     /// How often something was heard.
     heard: AtomicU64,
     /// Bytes that were handed to the system.
     written: AtomicU64,
+    /// When a slow line has sent all of them, milliseconds after the beginning.
+    sent_ms: AtomicU64,
+}
+
+impl Passed {
+    fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { begun: Instant::now(), heard: zero(), written: zero(), sent_ms: zero() }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes were handed to the system. Only the writing task says so.
+    fn wrote(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+        let begins_ms = self.sent_ms.load(Ordering::Relaxed).max(self.now_ms());
+        self.sent_ms.store(begins_ms.saturating_add(takes_ms(bytes)), Ordering::Relaxed);
+    }
+
+    /// How much longer a slow line takes for what is on its way, milliseconds.
+    fn on_its_way_ms(&self) -> u64 {
+        self.sent_ms.load(Ordering::Relaxed).saturating_sub(self.now_ms())
+    }
+}
+
+/// How long a slow line takes for so many bytes, milliseconds.
+fn takes_ms(bytes: u64) -> u64 {
+    bytes.saturating_mul(1000) / SLOWEST
 }
 
 /// A TLS session. Whose it is, its first frame has to show.
@@ -171,7 +205,7 @@ impl Connection {
         let (frames_in, frames) = mpsc::channel(FRAMES_AHEAD);
         let (writes, writes_out) = mpsc::channel(WRITES_AHEAD);
         let stop = CancellationToken::new();
-        let passed = Arc::new(Passed::default());
+        let passed = Arc::new(Passed::new());
         let mut tasks = JoinSet::new();
         tasks.spawn({
             let (stop, passed) = (stop.clone(), passed.clone());
@@ -290,21 +324,24 @@ fn not_sotto(server: &Address) -> impl Fn(io::Error) -> Refused {
     }
 }
 
-/// Waits for bytes; an error when the server was silent for longer than it may be: its limit, and the time that a slow line
-/// takes for what was written since it was last heard.
+/// Waits for bytes; an error when the server was silent for longer than a peer may be and a slow line takes for what is on
+/// its way: what was when this began, and what was written since.
 async fn heard<R: AsyncRead + Unpin>(tls: &mut R, buffer: &mut [u8], passed: &Passed) -> Result<usize, End> {
     let (since, before) = (Instant::now(), passed.written.load(Ordering::Relaxed));
-    let mut until = since + Duration::from_millis(PEER_SILENCE_MS);
+    let on_its_way_ms = passed.on_its_way_ms();
+    let allowed = || {
+        let since_then = takes_ms(passed.written.load(Ordering::Relaxed) - before);
+        let longer_ms = on_its_way_ms.saturating_add(since_then).min(LONGEST_ON_ITS_WAY_MS);
+        since + Duration::from_millis(PEER_SILENCE_MS + longer_ms)
+    };
     loop {
+        let until = allowed();
         if let Ok(read) = timeout_at(until, tls.read(buffer)).await {
             return Ok(read?);
         }
-        let written = passed.written.load(Ordering::Relaxed) - before;
-        let allowed = since + Duration::from_millis(PEER_SILENCE_MS + written * 1000 / SLOWEST);
-        if allowed <= until {
+        if allowed() <= until {
             return Err(End::Silent);
         }
-        until = allowed;
     }
 }
 
@@ -357,7 +394,7 @@ async fn write<W: AsyncWrite + Unpin>(
         while let Some(frame) = next {
             for part in frame.chunks(WRITE_AT_ONCE) {
                 timeout(stalled, tls.write_all(part)).await.map_err(|_| End::Silent)??;
-                passed.written.fetch_add(part.len() as u64, Ordering::Relaxed);
+                passed.wrote(part.len());
             }
             next = frames.try_recv().ok();
         }
@@ -376,13 +413,13 @@ pub(super) fn ping() -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    async fn silence(written: u64) -> (Result<usize, End>, u64) {
+    /// How long a server may be silent to which so much was written within the wait.
+    async fn silence(written: usize) -> (Result<usize, End>, u64) {
         let (_server, mut client) = tokio::io::duplex(64);
-        let (passed, begun) = (Passed::default(), Instant::now());
+        let (passed, begun) = (Passed::new(), Instant::now());
         let wait = async {
-            // Soon after the wait has begun.
             tokio::time::sleep(Duration::from_secs(1)).await;
-            passed.written.fetch_add(written, Ordering::Relaxed);
+            passed.wrote(written);
             std::future::pending::<()>().await;
         };
         let mut buffer = [0; 8];
@@ -393,32 +430,57 @@ mod tests {
         (ended, begun.elapsed().as_secs())
     }
 
-    /// A batch takes minutes to go over a slow line, and its answer comes after it.
+    /// A batch takes minutes to go over a slow line, and its answer comes after it; no more than the server gives a frame.
     #[tokio::test(start_paused = true)]
     async fn silence_is_measured_by_what_was_sent() {
-        for (written, seconds) in [(0, 75), (4096, 76), (600 * 1024, 225)] {
+        for (written, seconds) in
+            [(0, 75), (4096, 76), (128 * 1024, 107), (480 * 1024, 195), (4 * 1024 * 1024, 195)]
+        {
             let (ended, after) = silence(written).await;
             assert!(matches!(ended, Err(End::Silent)), "{written}");
             assert_eq!(after, seconds, "{written}");
         }
     }
 
+    /// What stands before it on the way, and was answered, does not use up its time.
     #[tokio::test(start_paused = true)]
     async fn what_comes_within_that_time_is_heard() {
         let (mut server, mut client) = tokio::io::duplex(64);
-        let passed = Passed::default();
-        passed.written.store(10, Ordering::Relaxed);
-        let (ended, ()) = tokio::join!(
-            async {
-                let mut buffer = [0; 8];
-                heard(&mut client, &mut buffer, &passed).await
-            },
-            async {
-                passed.written.fetch_add(600 * 1024, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_secs(200)).await;
-                server.write_all(b"late").await.unwrap();
+        let passed = Passed::new();
+        // Both at once; the first takes 32 s of it.
+        passed.wrote(128 * 1024);
+        passed.wrote(300 * 1024);
+        let mut buffer = [0; 8];
+        let answers = async {
+            tokio::time::sleep(Duration::from_secs(32)).await;
+            server.write_all(b"first").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(80)).await;
+            server.write_all(b"next").await.unwrap();
+        };
+        let read = async {
+            let first = heard(&mut client, &mut buffer, &passed).await.unwrap();
+            (first, heard(&mut client, &mut buffer, &passed).await.unwrap())
+        };
+        assert_eq!(tokio::join!(read, answers).0, (5, 4));
+    }
+
+    /// Pings, which go out all the time, do not count as signs of life.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_no_ping_is_silent() {
+        let (_server, mut client) = tokio::io::duplex(64);
+        let (passed, begun) = (Passed::new(), Instant::now());
+        let mut buffer = [0; 8];
+        let pings = async {
+            loop {
+                passed.wrote(10);
+                tokio::time::sleep(Duration::from_millis(PING_INTERVAL_MS)).await;
             }
-        );
-        assert_eq!(ended.unwrap(), 4);
+        };
+        let ended = tokio::select! {
+            ended = heard(&mut client, &mut buffer, &passed) => ended,
+            () = pings => unreachable!(),
+        };
+        assert!(matches!(ended, Err(End::Silent)));
+        assert_eq!(begun.elapsed().as_secs(), 75);
     }
 }

@@ -11,7 +11,7 @@ pub(super) const BEHIND_INSIDERS: i32 = 5;
 /// Behind all others: a flood of passwords takes only the processor time that is left.
 pub(super) const BEHIND_ALL: i32 = 10;
 
-/// Lowers the calling thread's priority by so many steps; one step is a tenth of its share, about. On Linux priorities are
+/// Lowers the calling thread's priority by so many steps; with each it gets a fifth less of what others want too. On Linux priorities are
 /// those of threads. Where it is refused, the thread goes on as it is.
 pub(super) fn stand_back(by: i32) {
     // Relative to what the operator gave the whole server.
