@@ -19,7 +19,7 @@ use super::{
     connection::{Queued, Ticket, VerifiedList},
     known::{AccountRef, Known},
     register::too_far_ahead,
-    step::Toil,
+    toil::Toil,
 };
 
 impl Core {
@@ -89,7 +89,7 @@ impl Core {
             return Err((ErrorCode::BAD_KEYS, "the device list is too long".into()));
         }
         self.toil(
-            Toil::List { ticket, whose: self.whose(ticket.connection) },
+            Toil::List { ticket, requester: self.requester(ticket.connection) },
             Job::Verify(Verification::List(list)),
         )?;
         self.block(ticket.connection);

@@ -23,7 +23,8 @@ use super::{
     known::{AccountRef, Known},
     register::{ended, parse_name},
     source::source,
-    step::{Step, Toil},
+    step::Step,
+    toil::Toil,
 };
 
 /// The same words for a wrong password and for an unknown name.

@@ -42,6 +42,7 @@ mod submit;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod toil;
 mod tries;
 mod waiting;
 
@@ -77,8 +78,9 @@ use line::Found;
 use pace::Pace;
 use partners::Partners;
 use pending::Pending;
-use step::{Step, Toil, VERIFYING_LINE, Whose};
+use step::Step;
 use sweep::Sweep;
+use toil::{Requester, Toil};
 use tries::Tries;
 use waiting::Waiting;
 
@@ -119,7 +121,7 @@ pub struct Core {
     /// Of them those with a password.
     hashing: usize,
     /// The others, by whose signatures are verified; none is zero.
-    verifying: HashMap<Whose, usize>,
+    verifying: HashMap<Requester, usize>,
     next_operation: u64,
     tries: Tries,
     claims: Buckets<AccountId>,
@@ -436,58 +438,6 @@ impl Core {
         }
     }
 
-    fn worked(&mut self, now_ms: u64, operation: Operation, result: WorkResult) {
-        let Some(toil) = self.toils.remove(&operation) else { return };
-        match toil.verifies() {
-            None => self.hashing -= 1,
-            Some(whose) => {
-                if let Some(count) = self.verifying.get_mut(&whose) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.verifying.remove(&whose);
-                    }
-                }
-            }
-        }
-        let ticket = toil.ticket();
-        match (toil, result) {
-            (Toil::Register { ticket, name, list, invite }, WorkResult::Hashed(hash)) => {
-                self.register_hashed(now_ms, ticket, name, (*list, invite), hash);
-            }
-            (Toil::PasswordLogin { ticket, name, known, forgotten }, WorkResult::Verified(right)) => {
-                self.password_verified(now_ms, ticket, &name, (known.filter(|_| right), forgotten));
-            }
-            (Toil::OldPassword { ticket, known, new, forgotten }, WorkResult::Verified(right)) => {
-                self.old_password_verified(now_ms, ticket, (known, forgotten), new, right);
-            }
-            (Toil::NewPassword { ticket, known, by_old }, WorkResult::Hashed(hash)) => {
-                self.password_hashed(now_ms, ticket, (known, by_old), hash);
-            }
-            (Toil::Publish { ticket, device, .. }, WorkResult::Prekeys(result)) => {
-                self.prekeys_verified(now_ms, ticket, device, result);
-            }
-            (Toil::List { ticket, .. }, WorkResult::List(result)) => {
-                self.list_verified(now_ms, ticket, result);
-            }
-            (toil, result) => {
-                match &toil {
-                    Toil::PasswordLogin { name, .. } => self.not_checked(ticket, name),
-                    Toil::OldPassword { known, .. } => self.not_checked(ticket, &known.record.username),
-                    Toil::List { .. } => {
-                        let connection = self.connections.get_mut(&ticket.connection);
-                        drop(connection.and_then(|state| state.verifying.take()));
-                    }
-                    _ => {}
-                }
-                if let WorkResult::Failed(what) = result {
-                    self.log(Event::Trouble(format!("work could not be done: {what}")));
-                }
-                self.refuse(ticket, (ErrorCode::BUSY, "the server is short of memory; try again".into()));
-                self.unblock(now_ms, ticket.connection);
-            }
-        }
-    }
-
     fn operation(&mut self) -> Operation {
         self.next_operation += 1;
         Operation(self.next_operation)
@@ -498,42 +448,6 @@ impl Core {
         self.steps.insert(operation, step);
         self.outputs.push_back(Output::Store { operation, call });
         operation
-    }
-
-    /// Gives the workers something to do, unless too much waits. Passwords and signatures have a line each; each connection
-    /// has at most one place.
-    fn toil(&mut self, toil: Toil, job: Job) -> Result<(), Refused> {
-        let Some(whose) = toil.verifies() else {
-            if self.hashing >= self.config.hashing_line {
-                return Err((ErrorCode::BUSY, "too many logins wait; try again".into()));
-            }
-            self.hashing += 1;
-            self.work(toil, job);
-            return Ok(());
-        };
-        let full = self.toils.len() - self.hashing >= VERIFYING_LINE;
-        let count = self.verifying.entry(whose).or_default();
-        if full || *count >= whose.places() {
-            if *count == 0 {
-                self.verifying.remove(&whose);
-            }
-            return Err((ErrorCode::BUSY, "too many keys wait to be verified; try again".into()));
-        }
-        *count += 1;
-        self.work(toil, job);
-        Ok(())
-    }
-
-    fn work(&mut self, toil: Toil, job: Job) {
-        let operation = self.operation();
-        self.toils.insert(operation, toil);
-        self.outputs.push_back(Output::Work { operation, job });
-    }
-
-    /// For whom a connection's signatures are verified.
-    fn whose(&self, id: ConnectionId) -> Whose {
-        let account = self.connections.get(&id).and_then(Connection::account);
-        account.map_or(Whose::Stranger, Whose::Account)
     }
 
     fn log(&mut self, event: Event) {

@@ -10,7 +10,7 @@ use super::{
     connection::{Proof, Ticket},
     edit::Edit,
     known::{AccountRef, Known},
-    step::Toil,
+    toil::Toil,
 };
 
 impl Core {

@@ -11,7 +11,8 @@ use super::{
     Core, Found, Job, Refused, StoreCall, Verification,
     connection::Ticket,
     known::AccountRef,
-    step::{Step, Toil, Whose},
+    step::Step,
+    toil::{Requester, Toil},
 };
 
 impl Core {
@@ -33,7 +34,7 @@ impl Core {
         let (account, device, device_key) = (session.account, session.device, session.device_key);
         let upload = Box::new(upload);
         let job = Job::Verify(Verification::Prekeys { account, device, device_key, upload, now_ms });
-        self.toil(Toil::Publish { ticket, device, whose: Whose::Account(account) }, job)?;
+        self.toil(Toil::Publish { ticket, device, requester: Requester::Account(account) }, job)?;
         // One at a time: nobody takes the workers for itself.
         self.block(ticket.connection);
         Ok(())

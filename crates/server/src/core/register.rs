@@ -14,7 +14,8 @@ use super::{
     known::AccountRef,
     lists::valid,
     source::source,
-    step::{Step, Toil},
+    step::Step,
+    toil::Toil,
 };
 
 /// Bytes of an invite's token that are looked at: twice what this server makes.

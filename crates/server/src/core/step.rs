@@ -1,14 +1,13 @@
-//! What the core goes on with when the store or a worker answers.
+//! What the core goes on with when the store answers.
 
 use std::sync::Arc;
 
 use sotto_proto::{
-    AccountId, DeviceId, FateTag, QueueNumber, SignedDeviceList, Username,
-    frame::{AuthKey, MailboxState, ServerFrame},
-    limits::MAX_DEVICES,
+    AccountId, DeviceId, FateTag, QueueNumber, Username,
+    frame::{MailboxState, ServerFrame},
 };
 
-use sotto_store::{Day, InviteHash};
+use sotto_store::Day;
 
 use super::{
     changes::UnderWay,
@@ -147,70 +146,6 @@ impl Step {
             | Self::ReaderMailbox { .. }
             | Self::ReaderBatch { .. }
             | Self::Expire => None,
-        }
-    }
-}
-
-/// For whom signatures are verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Whose {
-    /// An account that has proven itself on the connection.
-    Account(AccountId),
-    /// Somebody.
-    Stranger,
-}
-
-impl Whose {
-    /// Places in the line of what is to be verified: an account has one for each device that it may have, all strangers
-    /// together a quarter, which is their share elsewhere too.
-    pub(super) fn places(self) -> usize {
-        match self {
-            Self::Account(_) => MAX_DEVICES,
-            Self::Stranger => VERIFYING_LINE / 4,
-        }
-    }
-}
-
-/// Prekeys and device lists that wait to be verified, of all connections: 64 KiB and a millisecond each, about.
-pub(super) const VERIFYING_LINE: usize = 1_024;
-
-/// A job of the workers that is under way.
-#[derive(Debug)]
-pub(super) enum Toil {
-    /// A registration's password.
-    Register { ticket: Ticket, name: Username, list: Box<SignedDeviceList>, invite: Option<InviteHash> },
-    /// A login's password; `known` is `None` for an unknown name, which costs the same.
-    PasswordLogin { ticket: Ticket, name: Username, known: Option<Arc<Known>>, forgotten: u64 },
-    /// The old password of a change.
-    OldPassword { ticket: Ticket, known: Arc<Known>, new: AuthKey, forgotten: u64 },
-    /// The new password of a change; `by_old`, if the old one is what allows it.
-    NewPassword { ticket: Ticket, known: Arc<Known>, by_old: bool },
-    /// Prekeys to publish.
-    Publish { ticket: Ticket, device: DeviceId, whose: Whose },
-    /// The device list of a request, which its connection keeps meanwhile and then starts again.
-    List { ticket: Ticket, whose: Whose },
-}
-
-impl Toil {
-    /// Whose signatures are verified; `None` where a password is hashed, which costs far more.
-    pub(super) fn verifies(&self) -> Option<Whose> {
-        match self {
-            Self::Publish { whose, .. } | Self::List { whose, .. } => Some(*whose),
-            Self::Register { .. }
-            | Self::PasswordLogin { .. }
-            | Self::OldPassword { .. }
-            | Self::NewPassword { .. } => None,
-        }
-    }
-
-    pub(super) fn ticket(&self) -> Ticket {
-        match self {
-            Self::Register { ticket, .. }
-            | Self::PasswordLogin { ticket, .. }
-            | Self::OldPassword { ticket, .. }
-            | Self::NewPassword { ticket, .. }
-            | Self::Publish { ticket, .. }
-            | Self::List { ticket, .. } => *ticket,
         }
     }
 }

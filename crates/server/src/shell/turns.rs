@@ -120,6 +120,13 @@ mod tests {
         }
     }
 
+    /// Turns one at a time, the first of which is taken.
+    async fn taken() -> (Arc<Turns>, Order, Turn) {
+        let turns = Turns::new(1);
+        let first = turns.take(IpAddr::from([192, 0, 2, 9])).await.unwrap();
+        (turns, Order::default(), first)
+    }
+
     /// A task that waits for its turn, and notes when it had it.
     async fn wait(turns: &Arc<Turns>, source: u8, name: &'static str, order: &Order) -> JoinHandle<()> {
         let (turns, order) = (Arc::clone(turns), Arc::clone(order));
@@ -134,8 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn addresses_take_turns_and_each_keeps_its_order() {
-        let (turns, order) = (Turns::new(1), Order::default());
-        let first = turns.take(IpAddr::from([192, 0, 2, 9])).await.unwrap();
+        let (turns, order, first) = taken().await;
         for (source, name) in [(1, "a"), (1, "b"), (1, "c"), (2, "d"), (3, "e"), (2, "f")] {
             wait(&turns, source, name, &order).await;
         }
@@ -149,8 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_gave_up_costs_its_address_nothing() {
-        let (turns, order) = (Turns::new(1), Order::default());
-        let first = turns.take(IpAddr::from([192, 0, 2, 9])).await.unwrap();
+        let (turns, order, first) = taken().await;
         let gone = wait(&turns, 1, "gone", &order).await;
         wait(&turns, 1, "its next", &order).await;
         wait(&turns, 2, "another", &order).await;
@@ -164,8 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_turn_of_one_who_goes_with_it_in_hand_is_the_next_ones() {
-        let (turns, order) = (Turns::new(1), Order::default());
-        let first = turns.take(IpAddr::from([192, 0, 2, 9])).await.unwrap();
+        let (turns, order, first) = taken().await;
         let late = wait(&turns, 1, "gone with the turn in hand", &order).await;
         wait(&turns, 1, "its next", &order).await;
         wait(&turns, 2, "another", &order).await;

@@ -1,8 +1,6 @@
 //! Changes of one account that meet.
 
-use sotto_proto::frame::{
-    Block, ListChanged, PasswordLogin, ReplaceList, ResetAccount, ResetState, SetPassword,
-};
+use sotto_proto::frame::{Block, ListChanged, PasswordLogin, ResetAccount, ResetState, SetPassword};
 
 use super::*;
 use crate::core::reset::{RESET_BURST, RESET_REFILL_MS};
@@ -31,11 +29,6 @@ fn attacked() -> Attacked {
     let (thief, _) = bench.sign_in(&alice, 1);
     bench.pushes(own);
     Attacked { bench, alice, own, thief, sent: 0 }
-}
-
-fn replace(old: &User, new: &User) -> ClientFrame {
-    let list = new.list.as_bytes().to_vec().into();
-    ClientFrame::ReplaceList(ReplaceList { expected: old.list.hash(), list })
 }
 
 fn block(account: u8, blocked: bool) -> ClientFrame {

@@ -86,8 +86,7 @@ fn a_stale_list_stores_nothing_and_brings_the_newest() {
     bench.register(&bob);
     let stale = alice.submit(1, &[(&bob, 0)]);
     bob.add_device(3);
-    let mut handed = alice.submit(9, &[(&bob, 1)]);
-    handed.lists[1].list = Some(bob.list.as_bytes().to_vec().into());
+    let handed = alice.handing_over(9, &bob, 1);
     assert_eq!(outcomes(&bench.submitted(id, handed)), [Outcome::Stored { connected: false }], "taken over");
     let ServerFrame::StaleDevices(answer) = bench.ask(id, ClientFrame::Submit(stale)) else { panic!() };
     assert_eq!(answer.lists, [bob.list.as_bytes().to_vec()]);
@@ -127,8 +126,7 @@ fn a_submission_that_was_stored_keeps_its_answer_though_lists_changed_since() {
     let old = bob.devices[0].id;
     bob.add_device(3);
     bob.revoke(0);
-    let mut handed = alice.submit(2, &[(&bob, 1)]);
-    handed.lists[1].list = Some(bob.list.as_bytes().to_vec().into());
+    let handed = alice.handing_over(2, &bob, 1);
     bench.submitted(id, handed);
     assert_eq!(bench.submitted(id, submit.clone()), first, "stale lists");
     let mut fresh = submit;

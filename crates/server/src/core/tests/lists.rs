@@ -1,19 +1,17 @@
 //! Requests whose device list is being verified.
 
-use sotto_proto::frame::{QuerySubmission, ReplaceList, ResetAccount, Submit};
+use sotto_proto::frame::{QuerySubmission, ResetAccount};
 
 use super::*;
 
-fn replace(old: &User, new: &User) -> ClientFrame {
-    let list = new.list.as_bytes().to_vec().into();
-    ClientFrame::ReplaceList(ReplaceList { expected: old.list.hash(), list })
-}
-
-/// A Submit that hands over another's list.
-fn handing_over(sender: &User, submission: u8, of: &User) -> Submit {
-    let mut submit = sender.submit(submission, &[(of, 0)]);
-    submit.lists[1].list = Some(of.list.as_bytes().to_vec().into());
-    submit
+/// An account, proven on a connection, and its next list.
+fn about_to_change(bench: &mut Bench) -> (User, User, ConnectionId) {
+    let alice = User::new("alice", 1);
+    bench.register(&alice);
+    let mut new = User::new("alice", 1);
+    new.add_device(2);
+    let proven = bench.by_key(&alice);
+    (alice, new, proven)
 }
 
 /// The requests that have been answered.
@@ -32,7 +30,7 @@ fn what_stands_behind_a_list_waits_and_what_others_ask_does_not() {
     bob.add_device(3);
     bench.pushes(id);
     bench.jobs = Some(Vec::new());
-    bench.send(id, 1, ClientFrame::Submit(handing_over(&alice, 1, &bob)));
+    bench.send(id, 1, ClientFrame::Submit(alice.handing_over(1, &bob, 0)));
     bench.send(id, 2, ClientFrame::Submit(alice.submit(2, &[(&bob, 0)])));
     bench.send(id, 3, ClientFrame::Ping);
     assert_eq!(bench.ask(other, ClientFrame::Ping), ServerFrame::Pong);
@@ -96,7 +94,7 @@ fn a_list_that_does_not_hold_is_refused_wherever_it_comes() {
         bytes
     };
     let proven = bench.by_key(&old);
-    let mut handing = handing_over(&alice, 1, &bob);
+    let mut handing = alice.handing_over(1, &bob, 0);
     handing.lists[1].list = Some(forged().into());
     let replacing = ReplaceList { expected: old.list.hash(), list: forged().into() };
     let mut register = User::new("carol", 4).registration(0, &[1; 32]);
@@ -118,7 +116,7 @@ fn a_list_that_does_not_hold_is_refused_wherever_it_comes() {
     assert_eq!(bench.record("bob").unwrap().list, old.list.as_bytes());
     // The same with the list as it was signed.
     assert!(matches!(
-        bench.ask(id, ClientFrame::Submit(handing_over(&alice, 2, &bob))),
+        bench.ask(id, ClientFrame::Submit(alice.handing_over(2, &bob, 0))),
         ServerFrame::Submitted(_)
     ));
     assert_eq!(bench.record("bob").unwrap().list, bob.list.as_bytes());
@@ -127,11 +125,7 @@ fn a_list_that_does_not_hold_is_refused_wherever_it_comes() {
 #[test]
 fn a_job_that_fails_is_answered_and_the_line_goes_on() {
     let mut bench = Bench::new();
-    let alice = User::new("alice", 1);
-    bench.register(&alice);
-    let mut new = User::new("alice", 1);
-    new.add_device(2);
-    let proven = bench.by_key(&alice);
+    let (alice, new, proven) = about_to_change(&mut bench);
     bench.jobs = Some(Vec::new());
     bench.send(proven, 1, replace(&alice, &new));
     bench.send(proven, 2, ClientFrame::Ping);
@@ -197,11 +191,7 @@ fn of_several_lists_handed_over_each_is_verified_and_taken() {
 fn who_leaves_while_a_list_is_verified_is_answered_first_and_who_is_gone_is_not() {
     for gone in [false, true] {
         let mut bench = Bench::new();
-        let alice = User::new("alice", 1);
-        bench.register(&alice);
-        let mut new = User::new("alice", 1);
-        new.add_device(2);
-        let proven = bench.by_key(&alice);
+        let (alice, new, proven) = about_to_change(&mut bench);
         bench.jobs = Some(Vec::new());
         bench.send(proven, 1, replace(&alice, &new));
         bench.send(proven, 2, ClientFrame::Bye);
@@ -236,7 +226,7 @@ fn a_store_that_is_busy_for_one_request_lets_no_other_overtake() {
     bench.send(id, 1, ClientFrame::QuerySubmission(query));
     let (operation, _) = bench.held.take().unwrap().pop_front().unwrap();
     bench.jobs = Some(Vec::new());
-    bench.send(id, 2, ClientFrame::Submit(handing_over(&alice, 1, &bob)));
+    bench.send(id, 2, ClientFrame::Submit(alice.handing_over(1, &bob, 0)));
     bench.send(id, 3, ClientFrame::Ping);
     bench.input(Input::Stored { operation, result: Err(StoreError::Busy) });
     assert_eq!(answered(&bench, id), [1]);

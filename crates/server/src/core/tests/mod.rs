@@ -32,7 +32,7 @@ use sotto_proto::{
     device_list::Revocation,
     frame::{
         Ack, Attach, AuthKey, ClaimBundles, ClientFrame, Deliver, DeviceIn, DeviceLogin, DeviceOutcome,
-        FrameDecoder, Hello, Outcome, OutgoingEnvelope, Register, Submit, Submitted, UsedList,
+        FrameDecoder, Hello, Outcome, OutgoingEnvelope, Register, ReplaceList, Submit, Submitted, UsedList,
     },
     keys::ED25519_SPKI_PREFIX,
     keys::{AccountKey, DeviceKey},
@@ -327,6 +327,12 @@ impl Bench {
     }
 }
 
+/// Puts a user's new list in the place of an old one.
+fn replace(old: &User, new: &User) -> ClientFrame {
+    let list = new.list.as_bytes().to_vec().into();
+    ClientFrame::ReplaceList(ReplaceList { expected: old.list.hash(), list })
+}
+
 /// The workers, without the cost of Argon2.
 fn work(job: Job) -> WorkResult {
     match job {
@@ -463,6 +469,13 @@ impl User {
             envelopes.push(user.envelope(*device, id, n, vec![id; 100]));
         }
         Submit { submission: SubmissionId([id; 16]), lists, envelopes }
+    }
+
+    /// One envelope to a device of somebody's, whose list is handed over with it.
+    fn handing_over(&self, id: u8, of: &User, device: usize) -> Submit {
+        let mut submit = self.submit(id, &[(of, device)]);
+        submit.lists[1].list = Some(of.list.as_bytes().to_vec().into());
+        submit
     }
 
     fn envelope(&self, device: usize, id: u8, n: u8, bytes: Vec<u8>) -> OutgoingEnvelope {
