@@ -191,9 +191,14 @@ impl Server {
         Ok(())
     }
 
-    /// SIGTERM, and the end it leads to.
+    /// SIGTERM.
+    pub fn tell_to_stop(&self) -> anyhow::Result<()> {
+        self.process.signal(rustix::process::Signal::TERM)
+    }
+
+    /// The same, and the end it leads to.
     pub fn stop(self, timeout: Duration) -> anyhow::Result<Finished> {
-        self.process.signal(rustix::process::Signal::TERM)?;
+        self.tell_to_stop()?;
         self.process.wait(timeout)
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, ConfigError, parse_host, parse_listen},
     log, print,
     shell::{
-        self, Ended, Message, RunError,
+        self, Orders, RunError,
         admin::{self, Answer, Ask, Desk},
         backup::{self, BackupError},
         folder::{Folder, FolderError},
@@ -237,27 +237,21 @@ async fn answer(config: &Config, ask: Ask) -> Result<Answer, Failure> {
     let listening = shell::listening_of(config.listen);
     // Accounts are changed by a core, as in the daemon.
     let core = if ask.changes_accounts() {
-        Some(shell::orders(config, &identity, Arc::clone(&store))?)
+        Some(Orders::start(config, &identity, Arc::clone(&store))?)
     } else {
         None
     };
     let desk = Desk {
         store: Arc::clone(&store),
         data_dir: folder.path().to_owned(),
-        driver: core.as_ref().map(|(sender, _)| sender.clone()),
+        driver: core.as_ref().map(|core| core.sender.clone()),
         running: false,
         address: shell::public_address(config, listening, &identity).to_string(),
         started: Instant::now(),
     };
     let answer = desk.answer(ask).await;
-    if let Some((sender, driver)) = core {
-        // A core that has ended is noticed by waiting for it.
-        drop(sender.send(Message::Stop).await);
-        match driver.await {
-            Ok(Ended::Stopped) => {}
-            Ok(Ended::Failed(what)) => return Err(Failure::new(1, what)),
-            Err(error) => return Err(Failure::new(1, error)),
-        }
+    if let Some(core) = core {
+        core.finish().await?;
     }
     store.close().await?;
     Ok(answer)

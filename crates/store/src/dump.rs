@@ -184,11 +184,34 @@ fn named_file(role: &str, key: &[u8], value: &[u8]) -> Result<Option<FileName>, 
     }
 }
 
-/// Writes everything that is committed into a new file, which appears whole or not at all.
-pub(crate) fn export(database: &Database, files: &Files, path: &Path) -> Result<Summary, StoreError> {
+/// Writes everything that is committed into a new file, which appears whole or not at all; gives up ([`StoreError::Stopped`])
+/// when nobody awaits it any more.
+pub(crate) fn export(
+    database: &Database,
+    files: &Files,
+    path: &Path,
+    awaited: impl Fn() -> bool,
+) -> Result<Summary, StoreError> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".unfinished");
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
+    let summary = write(database, files, file, awaited).inspect_err(|_| {
+        // It takes room that may be the reason, and is worth nothing.
+        drop(fs::remove_file(&unfinished));
+    })?;
+    fs::rename(&unfinished, path)?;
+    if let Some(parent) = path.canonicalize()?.parent() {
+        sync_folder(parent)?;
+    }
+    Ok(summary)
+}
+
+fn write(
+    database: &Database,
+    files: &Files,
+    file: File,
+    awaited: impl Fn() -> bool,
+) -> Result<Summary, StoreError> {
     let mut out = Hashing::new(BufWriter::new(file));
     out.put(MAGIC)?;
     out.put(&FORMAT.to_be_bytes())?;
@@ -197,6 +220,9 @@ pub(crate) fn export(database: &Database, files: &Files, path: &Path) -> Result<
     for role in roles(&database.layout) {
         let Some(tree) = database.role(&role) else { continue };
         for row in tree {
+            if !awaited() {
+                return Err(StoreError::Stopped);
+            }
             let (key, value) = row?;
             out.row(&role, &key, &value)?;
             rows = rows.saturating_add(1);
@@ -213,10 +239,6 @@ pub(crate) fn export(database: &Database, files: &Files, path: &Path) -> Result<
     out.put(&hash)?;
     let file = out.inner.into_inner().map_err(|error| StoreError::from(error.into_error()))?;
     file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    if let Some(parent) = path.canonicalize()?.parent() {
-        sync_folder(parent)?;
-    }
     Ok(Summary { version: database.layout.version, rows, bytes: out.bytes })
 }
 

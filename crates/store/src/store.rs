@@ -55,6 +55,11 @@ impl<T> Promise<T> {
     pub fn keep(self, result: Result<T, StoreError>) {
         drop(self.0.send(result));
     }
+
+    /// Whether somebody still waits for the answer.
+    pub fn is_awaited(&self) -> bool {
+        !self.0.is_closed()
+    }
 }
 
 impl<T> Future for Pending<T> {

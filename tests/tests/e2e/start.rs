@@ -1,9 +1,12 @@
 //! How the server starts, refuses to start, and stops.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
-use std::time::Duration;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sotto_tests::sottod::{Server, ServerOptions, admin};
 
 use crate::town::{Town, texts};
@@ -69,4 +72,38 @@ fn a_server_told_to_stop_stops_well_and_keeps_everything() {
     let _server = Server::start_with(options).unwrap();
     assert_eq!(texts(&bob.ok(&["recv"]).unwrap().messages()), ["before the stop"]);
     drop(recv);
+}
+
+/// Waits until something is so.
+fn until(what: &str, so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < SOON, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_server_whose_disk_hangs_ends_at_the_second_signal() {
+    let town = Town::new().unwrap();
+    let (alice, bob) = (town.person("alice").unwrap(), town.person("bob").unwrap());
+    alice.ok(&["send", "@bob", "before"]).unwrap();
+    // The store's writer waits for somebody who reads this pipe, as it would for a disk that hangs.
+    let backup = tempfile::tempdir().unwrap();
+    let pipe = backup.path().join("store.dump.unfinished");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let mut socket = UnixStream::connect(town.server.data_dir().join("admin.sock")).unwrap();
+    writeln!(socket, r#"{{"ask":"backup","folder":"{}"}}"#, backup.path().display()).unwrap();
+    until("the backup begins", || backup.path().join("chain").exists());
+
+    let Town { mut server, .. } = town;
+    server.tell_to_stop().unwrap();
+    until("the first signal is heard", || server.log().contains("stopping"));
+    server.tell_to_stop().unwrap();
+    let finished = server.end(SOON).unwrap();
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("second signal"), "{finished:?}");
+
+    server.start_again().unwrap();
+    assert_eq!(texts(&bob.ok(&["recv"]).unwrap().messages()), ["before"]);
 }

@@ -442,6 +442,11 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
     let mut reader = BufReader::new((&mut stream).take(QUESTION));
     timeout(TIMEOUT, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
+        Ok(ask @ Ask::Backup { .. }) => tokio::select! {
+            answer = desk.answer(ask) => answer,
+            // Changes wait for it, so it is called off when nobody wants it any more.
+            () = gone(&mut stream) => return Ok(()),
+        },
         Ok(ask) => desk.answer(ask).await,
         Err(error) => Answer::Error(format!("not understood: {error}")),
     };
@@ -449,6 +454,11 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
     bytes.push(b'\n');
     timeout(TIMEOUT, stream.write_all(&bytes)).await??;
     stream.shutdown().await
+}
+
+/// Returns when who asked has ended, or says no more.
+async fn gone(stream: &mut UnixStream) {
+    while matches!(stream.read(&mut [0]).await, Ok(read) if read > 0) {}
 }
 
 /// Asks the daemon that runs on this data folder; `None` if there is none.
@@ -497,7 +507,12 @@ async fn exchange(mut stream: UnixStream, ask: &Ask, patience: Duration) -> std:
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::{
+        super::identity::{CHAIN_FILE, KEY_FILE},
+        *,
+    };
 
     fn set_password() -> Ask {
         Ask::SetPassword { name: "alice".to_owned(), hash: "hash".to_owned() }
@@ -540,5 +555,53 @@ mod tests {
             assert_eq!(ask.patience(), CHANGE_TIMEOUT);
         }
         assert_eq!(Ask::Status.patience(), TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn a_backup_is_called_off_when_who_asked_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        std::fs::create_dir(&data_dir).unwrap();
+        for name in [KEY_FILE, CHAIN_FILE] {
+            std::fs::write(data_dir.join(name), name).unwrap();
+        }
+        let store = SledStore::open(&data_dir.join("store"), sotto_store::StoreConfig::default()).unwrap();
+        let desk = Arc::new(Desk {
+            store: Arc::new(store),
+            data_dir,
+            driver: None,
+            running: true,
+            address: String::new(),
+            started: std::time::Instant::now(),
+        });
+        let begin = |folder: &Path| {
+            std::fs::create_dir(folder).unwrap();
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let desk = Arc::clone(&desk);
+            (ours, tokio::spawn(async move { converse(theirs, &desk).await }))
+        };
+        let ask = |folder: &Path| Ask::Backup { folder: folder.to_owned() };
+        let (ours, conversed) = begin(&dir.path().join("first"));
+        let answer = exchange(ours, &ask(&dir.path().join("first")), TIMEOUT).await.unwrap();
+        assert!(matches!(answer, Answer::Backup(..)), "{answer:?}");
+        conversed.await.unwrap().unwrap();
+
+        let folder = dir.path().join("second");
+        let (mut ours, conversed) = begin(&folder);
+        // The store's writer waits here until somebody reads.
+        let pipe = folder.join("store.dump.unfinished");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        ours.write_all(format!("{}\n", serde_json::to_string(&ask(&folder)).unwrap()).as_bytes())
+            .await
+            .unwrap();
+        while !folder.join(CHAIN_FILE).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(!conversed.is_finished());
+        drop(ours);
+        timeout(TIMEOUT, conversed).await.unwrap().unwrap().unwrap();
+        tokio::fs::read(&pipe).await.unwrap();
+        assert_eq!(desk.store.revoke_invite(InviteHash::of("none")).await, Ok(false), "changes go on");
+        assert!(!pipe.exists());
     }
 }

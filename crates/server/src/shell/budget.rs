@@ -1,43 +1,39 @@
 //! Memory that all connections share, counted in bytes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use sotto_proto::limits::MAX_FRAME_BEFORE_LOGIN;
+use tokio::time::sleep;
+
+/// What a connection may always hold: a sign-in and a short message never wait for what others hold.
+const ALWAYS: usize = MAX_FRAME_BEFORE_LOGIN;
+/// Beyond that a connection may hold such a part of what is free. So those who take all they can leave some to who wants
+/// little, however many they are (dynamic queue length thresholds, Choudhury and Hahne 1998).
+const PART: usize = 8;
+/// Who waits for room looks again after so long: to wake all of them at each answer to somebody would be work without end.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// So many bytes for everybody.
 #[derive(Debug)]
 pub(crate) struct Budget {
     taken: AtomicUsize,
     limit: usize,
-    freed: Notify,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), limit, freed: Notify::new() })
+        Arc::new(Self { taken: AtomicUsize::new(0), limit })
     }
 
     /// A share that holds nothing yet.
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         Share { budget: Arc::clone(self), held: AtomicUsize::new(0) }
-    }
-
-    fn full(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) >= self.limit
-    }
-
-    /// Waits until there is room for anything.
-    pub(crate) async fn room(&self) {
-        while self.full() {
-            let freed = self.freed.notified();
-            if !self.full() {
-                return;
-            }
-            freed.await;
-        }
     }
 }
 
@@ -49,7 +45,27 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    pub(crate) fn add(&self, bytes: usize) {
+    /// Waits until this share may hold so many bytes more, and takes them.
+    pub(crate) async fn take(&self, bytes: usize) {
+        while !self.try_take(bytes) {
+            sleep(AGAIN).await;
+        }
+    }
+
+    fn try_take(&self, bytes: usize) -> bool {
+        let held = self.held.load(Ordering::Relaxed) + bytes;
+        let more = |taken: usize| {
+            let free = self.budget.limit.saturating_sub(taken);
+            (held <= ALWAYS || held <= free / PART).then_some(taken + bytes)
+        };
+        let taken = self.budget.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        if taken {
+            self.held.fetch_add(bytes, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn add(&self, bytes: usize) {
         self.held.fetch_add(bytes, Ordering::Relaxed);
         self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -57,7 +73,6 @@ impl Share {
     pub(crate) fn sub(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         self.budget.taken.fetch_sub(bytes, Ordering::Relaxed);
-        self.budget.freed.notify_waiters();
     }
 
     /// Holds exactly so much from here on; `false` if that goes beyond the budget.
@@ -75,5 +90,57 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.sub(self.held.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    #[test]
+    fn those_who_hold_all_they_can_leave_room_to_who_wants_little() {
+        let budget = Budget::new(256 * MIB);
+        let greedy: Vec<_> = (0..1000).map(|_| budget.share()).collect();
+        for share in &greedy {
+            while share.held.load(Ordering::Relaxed) < 2 * MIB && share.try_take(MIB) {}
+        }
+        let held = |share: Option<&Share>| share.map(|share| share.held.load(Ordering::Relaxed));
+        assert_eq!(held(greedy.first()), Some(2 * MIB), "the first have all that they want");
+        let late = budget.share();
+        assert!(!late.try_take(MIB), "nothing is left for one more like them");
+        assert!(late.try_take(128 * 1024), "but for a few messages");
+        // They take what is left in small pieces as well.
+        for share in &greedy {
+            while share.held.load(Ordering::Relaxed) < 2 * MIB && share.try_take(ALWAYS / 2) {}
+        }
+        let later = budget.share();
+        assert!(later.try_take(ALWAYS) && !later.try_take(1), "a short one is always taken");
+        // Bounded all the same.
+        let most = 256 * MIB + (greedy.len() + 2) * ALWAYS;
+        assert!(budget.taken.load(Ordering::Relaxed) <= most);
+        drop(greedy);
+        assert!(later.try_take(MIB));
+        drop((late, later));
+        assert_eq!(budget.taken.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_to_wait_goes_on_when_there_is_room() {
+        let budget = Budget::new(PART * MIB);
+        let (first, second) = (budget.share(), budget.share());
+        first.take(MIB).await;
+        let waits = async {
+            second.take(MIB).await;
+            second.held.load(Ordering::Relaxed)
+        };
+        let frees = async {
+            sleep(10 * AGAIN).await;
+            assert_eq!(second.held.load(Ordering::Relaxed), 0);
+            first.sub(MIB);
+        };
+        assert_eq!(tokio::join!(waits, frees), (MIB, ()));
     }
 }

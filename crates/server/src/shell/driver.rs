@@ -11,6 +11,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use super::{calls, peer::PeerHandle, workers::Workers};
@@ -39,8 +40,6 @@ pub(crate) enum Message {
     Order(Order, oneshot::Sender<Result<(), String>>),
     /// New limits.
     Reload(CoreConfig),
-    /// The server is to stop.
-    Stop,
 }
 
 /// How the driver ended.
@@ -58,6 +57,8 @@ pub(crate) struct Driver {
     core: Core,
     tap: Box<dyn Tap>,
     messages: mpsc::Receiver<Message>,
+    /// The server is to stop. Not one of the messages: their line may be long.
+    stop: CancellationToken,
     /// Answers of the store and the workers; as many as the core asked for.
     done: mpsc::UnboundedReceiver<Input>,
     calls: calls::Caller,
@@ -85,13 +86,14 @@ impl Driver {
         store: Arc<dyn Store>,
         failures: mpsc::UnboundedReceiver<StoreError>,
         hashing_memory: usize,
-        messages: mpsc::Receiver<Message>,
+        (messages, stop): (mpsc::Receiver<Message>, CancellationToken),
     ) -> Self {
         let (finished, done) = mpsc::unbounded_channel();
         Self {
             core,
             tap,
             messages,
+            stop,
             done,
             calls: calls::Caller::start(store, finished.clone()),
             workers: Workers::new(hashing_memory, finished),
@@ -126,6 +128,10 @@ impl Driver {
                     self.failed.get_or_insert(failure.to_string());
                 }
                 () = tokio::time::sleep_until(until) => self.input(Input::Tick),
+                () = self.stop.cancelled(), if self.stop_by.is_none() => {
+                    self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
+                    self.input(Input::Stop);
+                }
             }
             for input in done.drain(..) {
                 self.input(input);
@@ -193,10 +199,6 @@ impl Driver {
                 self.input(Input::Order { question, order });
             }
             Message::Reload(config) => self.input(Input::Reload(config)),
-            Message::Stop => {
-                self.stop_by.get_or_insert(Instant::now() + STOP_TIMEOUT);
-                self.input(Input::Stop);
-            }
         }
     }
 
@@ -265,7 +267,8 @@ mod tests {
         // Held: that they are gone is no reason to end.
         let (_sender, messages) = mpsc::channel(1);
         let (failing, failures) = mpsc::unbounded_channel();
-        let driver = tokio::spawn(Driver::new(core, Box::new(Untapped), store, failures, 0, messages).run());
+        let line = (messages, CancellationToken::new());
+        let driver = tokio::spawn(Driver::new(core, Box::new(Untapped), store, failures, 0, line).run());
         let failure = StoreError::Failed("I/O error".to_owned());
         failing.send(failure.clone()).unwrap();
         assert_eq!(driver.await.unwrap(), Ended::Failed(failure.to_string()));

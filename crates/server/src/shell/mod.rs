@@ -20,8 +20,10 @@ mod workers;
 
 use std::{
     io::IsTerminal as _,
+    mem::ManuallyDrop,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     path::PathBuf,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,12 +36,13 @@ use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
     task::{JoinError, JoinHandle},
+    time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 pub(crate) use console::show;
-pub(crate) use driver::{Ended, Message};
+pub(crate) use driver::Message;
 
 use crate::{
     config::Config,
@@ -49,7 +52,7 @@ use crate::{
 use addresses::Addresses;
 use admin::Desk;
 use budget::Budget;
-use driver::Driver;
+use driver::{Driver, Ended};
 use folder::{Folder, FolderError, SocketPlace};
 use identity::{Identity, IdentityError};
 use listener::{Door, Listen};
@@ -65,6 +68,8 @@ const STRANGERS: usize = MESSAGES / 4;
 const REQUESTS_BUDGET: usize = 256 * 1024 * 1024;
 /// How long connections may take to end when the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// When the operator hears what a server that is to stop waits for: the core and the connections have had their time.
+const SLOW_STOP: Duration = Duration::from_secs(20);
 
 /// Why the server did not start, or ended.
 #[derive(Debug, Error)]
@@ -85,6 +90,8 @@ pub(crate) enum RunError {
         "THE STORE FAILED, the server ends: {0}. Nothing unconfirmed was promised to anybody; look at the disk, then start again."
     )]
     StoreFailed(String),
+    #[error("stopped at once by a second signal")]
+    StoppedAtOnce,
     #[error("{0}")]
     Machine(String),
 }
@@ -116,8 +123,12 @@ pub(crate) async fn run(
     let address = public_address(&config, listening, &identity);
     let store = opened(&folder, &config).await?;
     let mut signals = Signals::catch().map_err(machine)?;
+    let kept = Arc::clone(&store);
     let (running, mut driver) =
         Running::start(&config, folder, &identity, (listener, lobby), store, &address, tap)?;
+    // Who drops a store waits for the disk. After a failure, or when somebody is tired of waiting, nobody does: nothing that
+    // was promised depends on it.
+    let _kept = ManuallyDrop::new(kept);
     announce(listening, &address);
     tokio::select! {
         // Only a failure ends it by itself.
@@ -125,27 +136,59 @@ pub(crate) async fn run(
         () = running.until_told(&mut signals, &reload) => {}
     }
     info!("stopping");
+    let mut stopping = pin!(running.stop(driver));
     tokio::select! {
-        result = running.stop(driver) => result,
-        () = signals.stop_again() => Err(RunError::Machine("stopped at once by a second signal".to_owned())),
+        result = &mut stopping => return result,
+        () = signals.stop() => return Err(RunError::StoppedAtOnce),
+        () = sleep(SLOW_STOP) => warn!(
+            "the disk is slow; the server ends when it has written what was taken, or at once with a second signal"
+        ),
+    }
+    tokio::select! {
+        result = stopping => result,
+        () = signals.stop() => Err(RunError::StoppedAtOnce),
     }
 }
 
-/// Runs only the part of a server that changes accounts, on an open store, for a command of the operator's: so an order
-/// does the same with a daemon and without one. To be stopped with [`Message::Stop`].
-pub(crate) fn orders(
-    config: &Config,
-    identity: &Identity,
-    store: Arc<SledStore>,
-) -> Result<(mpsc::Sender<Message>, JoinHandle<Ended>), RunError> {
-    // Nobody connects, so nobody's password is compared with this.
-    let core = Core::new(config.core(), &identity.chain, String::new())
-        .map_err(|error| RunError::Machine(error.to_string()))?;
-    let (sender, messages) = mpsc::channel(MESSAGES);
-    let (failing, failures) = mpsc::unbounded_channel();
-    store.on_failure(move |failure| drop(failing.send(failure)));
-    let driver = Driver::new(core, Box::new(Untapped), store, failures, config.hashing_memory, messages);
-    Ok((sender, tokio::spawn(driver.run())))
+/// The part of a server that changes accounts, without the rest: so an order does the same with a daemon and without one.
+pub(crate) struct Orders {
+    pub(crate) sender: mpsc::Sender<Message>,
+    stop: CancellationToken,
+    driver: JoinHandle<Ended>,
+}
+
+impl Orders {
+    /// Runs it on an open store, for a command of the operator's.
+    pub(crate) fn start(
+        config: &Config,
+        identity: &Identity,
+        store: Arc<SledStore>,
+    ) -> Result<Self, RunError> {
+        // Nobody connects, so nobody's password is compared with this.
+        let core = Core::new(config.core(), &identity.chain, String::new())
+            .map_err(|error| RunError::Machine(error.to_string()))?;
+        let (sender, messages) = mpsc::channel(MESSAGES);
+        let stop = CancellationToken::new();
+        let (failing, failures) = mpsc::unbounded_channel();
+        store.on_failure(move |failure| drop(failing.send(failure)));
+        let line = (messages, stop.clone());
+        let driver = Driver::new(core, Box::new(Untapped), store, failures, config.hashing_memory, line);
+        Ok(Self { sender, stop, driver: tokio::spawn(driver.run()) })
+    }
+
+    /// Ends it, when what was ordered is done.
+    pub(crate) async fn finish(self) -> Result<(), RunError> {
+        self.stop.cancel();
+        ended(self.driver.await)
+    }
+}
+
+fn ended(driver: Result<Ended, JoinError>) -> Result<(), RunError> {
+    match driver {
+        Ok(Ended::Stopped) => Ok(()),
+        Ok(Ended::Failed(what)) => Err(RunError::StoreFailed(what)),
+        Err(error) => Err(RunError::Machine(format!("the core's task ended: {error}"))),
+    }
 }
 
 /// The tasks of a server.
@@ -157,6 +200,8 @@ struct Running {
     desk: Arc<Desk>,
     sender: mpsc::Sender<Message>,
     addresses: Arc<Addresses>,
+    /// Ends the core.
+    stop: CancellationToken,
     /// Ends the accepting.
     accepting: CancellationToken,
     /// Ends the reading of connections.
@@ -206,7 +251,9 @@ impl Running {
             drop(failing.send(failure));
         });
         let calls = Arc::clone(&store) as Arc<dyn Store>;
-        let driver = Driver::new(core, tap, calls, failures, config.hashing_memory, messages);
+        let stop = CancellationToken::new();
+        let line = (messages, stop.clone());
+        let driver = Driver::new(core, tap, calls, failures, config.hashing_memory, line);
         let driver = tokio::spawn(driver.run());
         let addresses = Addresses::new(config.clients_per_address);
         let door = Door::new(tls, Arc::clone(&addresses));
@@ -214,7 +261,7 @@ impl Running {
         tasks.spawn_on(accepting_them, lobby);
         tasks.spawn(admin::serve(admin_socket, Arc::clone(&desk), accepting.clone(), tasks.clone()));
         let running =
-            Self { _folder: folder, place, store, desk, sender, addresses, accepting, reading, tasks };
+            Self { _folder: folder, place, store, desk, sender, addresses, stop, accepting, reading, tasks };
         Ok((running, driver))
     }
 
@@ -228,17 +275,31 @@ impl Running {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                told = signals.next() => match told {
-                    Told::Stop => return,
-                    Told::Reload => self.reload(reload).await,
-                },
-                line = line => match line {
-                    Some(line) => if !console::line(&line, &self.desk).await { return },
-                    // The terminal's input ended; the server goes on.
-                    None => console = None,
-                },
+            let told = tokio::select! {
+                told = signals.next() => told,
+                // When the terminal's input has ended, the server goes on.
+                Some(line) = line => Told::Line(line),
+            };
+            // What it is told may take long; a signal is heard meanwhile.
+            let goes_on = tokio::select! {
+                goes_on = self.told(told, reload) => goes_on,
+                () = signals.stop() => false,
+            };
+            if !goes_on {
+                return;
             }
+        }
+    }
+
+    /// Does as the operator says; `false` if the server is to stop.
+    async fn told(&self, told: Told, reload: &Reload) -> bool {
+        match told {
+            Told::Stop => false,
+            Told::Reload => {
+                self.reload(reload).await;
+                true
+            }
+            Told::Line(line) => console::line(&line, &self.desk).await,
         }
     }
 
@@ -259,21 +320,17 @@ impl Running {
     async fn stop(self, driver: JoinHandle<Ended>) -> Result<(), RunError> {
         self.accepting.cancel();
         self.reading.cancel();
-        drop(self.sender.send(Message::Stop).await);
+        self.stop.cancel();
         self.finish(driver.await).await
     }
 
-    async fn finish(self, ended: Result<Ended, JoinError>) -> Result<(), RunError> {
+    async fn finish(self, driver: Result<Ended, JoinError>) -> Result<(), RunError> {
         self.accepting.cancel();
         self.reading.cancel();
         if let Err(error) = self.place.clear() {
             warn!("the admin socket stays behind: {error}");
         }
-        match ended {
-            Ok(Ended::Stopped) => {}
-            Ok(Ended::Failed(what)) => return Err(RunError::StoreFailed(what)),
-            Err(error) => return Err(RunError::Machine(format!("the core's task ended: {error}"))),
-        }
+        ended(driver)?;
         self.tasks.close();
         if tokio::time::timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
             warn!("{} connections did not end in time", self.tasks.len());

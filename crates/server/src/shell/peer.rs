@@ -313,8 +313,7 @@ async fn admit(frame: RawFrame, core: ToCore<'_>, shared: &Shared) -> bool {
     // Given back when the answer has been written.
     place.forget();
     bytes.forget();
-    core.common.requests.room().await;
-    shared.requests.add(size);
+    shared.requests.take(size).await;
     let RawFrame { kind, request, mut payload } = frame;
     let (input, fine) = match ClientFrame::decode(kind, &payload) {
         Ok(Some(frame)) => (Input::Frame { connection: id, request, size, frame }, true),
@@ -432,14 +431,15 @@ mod tests {
     #[tokio::test]
     async fn who_is_gone_while_the_line_is_full_is_told_to_the_core() {
         let (mut client, handle, driver, mut messages, served) = connected(1024).await;
-        driver.send(Message::Stop).await.unwrap();
+        let (roster, _answer) = tokio::sync::oneshot::channel();
+        driver.send(Message::Roster(roster)).await.unwrap();
         handle.send(b"a push".to_vec(), SendClass::Push);
         tokio::io::AsyncReadExt::read_exact(&mut client, &mut [0; 6]).await.unwrap();
         // It is written, and that waits behind what the line is full of; so does the connection's end.
         drop(client);
         sleep(Duration::from_millis(50)).await;
         let mut next = async || timeout(Duration::from_secs(10), messages.recv()).await.unwrap().unwrap();
-        assert!(matches!(next().await, Message::Stop));
+        assert!(matches!(next().await, Message::Roster(_)));
         assert!(matches!(next().await, Message::Input(Input::Written { pushes: 6, .. })));
         assert!(matches!(next().await, Message::Input(Input::Disconnected { .. })));
         drop(handle);

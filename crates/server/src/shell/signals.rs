@@ -1,16 +1,18 @@
-//! What the operating system tells the server.
+//! What the operator tells the server by the operating system.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Told {
     /// TERM or INT.
     Stop,
     /// HUP.
     Reload,
+    /// A line of the console.
+    Line(String),
 }
 
 /// The signals, from here on no longer deadly.
@@ -39,8 +41,11 @@ impl Signals {
         }
     }
 
-    /// Somebody who does not want to wait.
-    pub(super) async fn stop_again(&mut self) {
-        while self.next().await != Told::Stop {}
+    /// Told to stop; whatever else it was told is left for [`Self::next`].
+    pub(super) async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

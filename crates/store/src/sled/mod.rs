@@ -151,7 +151,8 @@ impl SledStore {
         self.pretend_full.store(full, Ordering::Relaxed);
     }
 
-    /// Copies everything that was enqueued before into one file ([`crate::dump`]). Changes wait meanwhile.
+    /// Copies everything that was enqueued before into one file ([`crate::dump`]). Changes wait meanwhile; who drops the
+    /// pending calls it off.
     pub fn export(&self, path: PathBuf) -> Pending<Summary> {
         self.change(|promise| Request::Export(path, promise))
     }

@@ -149,7 +149,12 @@ impl Writer {
                 self.commit(group)?;
                 group.answer_all(&Ok(()));
                 // A copy that cannot be written is no failure of the store.
-                promise.keep(guarded(|| dump::export(&self.database, &self.shared.files, &path)));
+                let copy = || {
+                    let awaited = || promise.is_awaited();
+                    dump::export(&self.database, &self.shared.files, &path, awaited)
+                };
+                let copied = guarded(copy);
+                promise.keep(copied);
             }
         }
         Ok(())

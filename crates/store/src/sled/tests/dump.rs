@@ -1,4 +1,9 @@
-use std::fs;
+use std::{
+    fs::{self, File},
+    io::Read as _,
+};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 use crate::{
@@ -111,4 +116,20 @@ fn a_dump_that_cannot_be_written_leaves_the_store_at_work() {
     let nowhere = engine.folder.path().join("no such folder/dump");
     assert!(engine.store().export(nowhere).wait().is_err());
     Person::new("carol", 3).register(engine.store());
+}
+
+#[test]
+fn a_dump_that_nobody_waits_for_is_called_off() {
+    let engine = filled();
+    let file = engine.folder.path().join("dump");
+    let unfinished = engine.folder.path().join("dump.unfinished");
+    // The writer waits here until somebody reads.
+    mknodat(CWD, &unfinished, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    drop(engine.store().export(file.clone()));
+    let mut written = Vec::new();
+    File::open(&unfinished).unwrap().read_to_end(&mut written).unwrap();
+    assert!(written.starts_with(b"sotto store dump") && written.len() < 100, "{} bytes", written.len());
+    // Changes go on, and what was begun is gone.
+    Person::new("carol", 3).register(engine.store());
+    assert!(!unfinished.exists() && !file.exists());
 }
