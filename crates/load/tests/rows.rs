@@ -74,13 +74,13 @@ fn idle() {
     assert!(lines[0].contains("without connections") && lines[2].contains("with 3 connections"), "{lines:?}");
 }
 
-/// Two lines of times and one of the server for each attack, of a few attackers: that the limits hold is checked.
+/// Three lines of times and one of the server for each attack, of a few attackers: that the limits hold is checked.
 fn attack(names: &[&str]) {
     let lines =
         measure("attack", &["--attacks", &names.join(","), "--attack-seconds", "2", "--strength", "2"]);
-    assert_eq!(lines.len(), 1 + 3 * names.len(), "{lines:?}");
-    for (name, lines) in names.iter().zip(lines[1..].chunks(3)) {
-        for (line, what) in lines.iter().zip(["message", "login", "server RssAnon"]) {
+    assert_eq!(lines.len(), 1 + 4 * names.len(), "{lines:?}");
+    for (name, lines) in names.iter().zip(lines[1..].chunks(4)) {
+        for (line, what) in lines.iter().zip(["message", "login", "disk", "server RssAnon"]) {
             assert!(line.starts_with(&format!("attack {name}: {what} ")), "{line}");
         }
     }
@@ -103,7 +103,7 @@ fn attacks_without_an_account() {
 
 #[test]
 fn attacks_with_an_account() {
-    attack(&["prekeys", "mailbox", "invitations", "deaf"]);
+    attack(&["lists", "prekeys", "mailbox", "invitations", "deaf"]);
 }
 
 /// `sotto` is there in a build of the whole workspace, and must then work; alone, this package says that it is not.

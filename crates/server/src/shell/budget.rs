@@ -9,14 +9,15 @@ use std::{
 };
 
 use sotto_proto::limits::MAX_FRAME_BEFORE_LOGIN;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::timeout};
 
 /// What a connection may always hold: a sign-in and a short message never wait for what others hold.
 const ALWAYS: usize = MAX_FRAME_BEFORE_LOGIN;
 /// Beyond that a connection may hold such a part of what is free. So those who take all they can leave some to who wants
 /// little, however many they are (dynamic queue length thresholds, Choudhury and Hahne 1998).
 const PART: usize = 8;
-/// Who waits for room looks again after so long: to wake all of them at each answer to somebody would be work without end.
+/// Who waits for room looks again after so long, or when it is their turn: one is woken each time that something is given
+/// back. To wake all of them at each answer to somebody would be work without end.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// So many bytes for everybody.
@@ -24,11 +25,12 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct Budget {
     taken: AtomicUsize,
     limit: usize,
+    freed: Notify,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), limit })
+        Arc::new(Self { taken: AtomicUsize::new(0), limit, freed: Notify::new() })
     }
 
     /// A share that holds nothing yet.
@@ -48,7 +50,7 @@ impl Share {
     /// Waits until this share may hold so many bytes more, and takes them.
     pub(crate) async fn take(&self, bytes: usize) {
         while !self.try_take(bytes) {
-            sleep(AGAIN).await;
+            drop(timeout(AGAIN, self.budget.freed.notified()).await);
         }
     }
 
@@ -73,6 +75,7 @@ impl Share {
     pub(crate) fn sub(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         self.budget.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.freed.notify_one();
     }
 
     /// Holds exactly so much from here on; `false` if that goes beyond the budget.
@@ -137,7 +140,7 @@ mod tests {
             second.held.load(Ordering::Relaxed)
         };
         let frees = async {
-            sleep(10 * AGAIN).await;
+            tokio::time::sleep(10 * AGAIN).await;
             assert_eq!(second.held.load(Ordering::Relaxed), 0);
             first.sub(MIB);
         };

@@ -1,7 +1,13 @@
-//! Honest clients, whose times are what an attack is judged by: pairs that talk, one message at a time, and guests who
-//! sign in on new connections.
+//! Honest clients, whose times are what an attack is judged by: pairs that talk, and guests who sign in on new connections.
+//!
+//! They do so by the clock, and times count from when something was due: who waits for an answer before the next message
+//! says little while a server stands still, and most of the pause would not be in the times ("coordinated omission").
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::future::Future;
+use std::io::{Seek as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,9 +16,10 @@ use anyhow::{Context as _, bail, ensure};
 use sotto_proto::{
     Incarnation,
     frame::{Ack, ClientFrame, Outcome, ServerFrame},
+    limits::FLOOR_ENVELOPE,
 };
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout_at};
 
 use crate::{
     crowd, envelopes,
@@ -25,9 +32,11 @@ const PAIRS: usize = 4;
 /// From one message of a pair to the next: people who type fast, not a benchmark.
 const EACH_MESSAGE: Duration = Duration::from_millis(20);
 /// From one login to the next.
-const EACH_LOGIN: Duration = Duration::from_millis(50);
+const BETWEEN_LOGINS: Duration = Duration::from_millis(50);
 /// Guests, in turn: a device that is connected twice would lose its first connection.
 const GUESTS: usize = 4;
+/// From one login of a guest to its next.
+const EACH_LOGIN: Duration = BETWEEN_LOGINS.saturating_mul(4);
 /// A message or a login that takes longer counts as lost.
 const LOST: Duration = Duration::from_secs(30);
 /// Requests of the login have smaller numbers.
@@ -39,11 +48,15 @@ pub(super) struct Times {
     pub(super) messages: Vec<Duration>,
     /// From a new connection to the answer of DeviceLogin.
     pub(super) logins: Vec<Duration>,
+    /// Of a thread that makes bytes durable and has nothing to do with the server: what the machine itself does to everybody.
+    pub(super) writes: Vec<Duration>,
 }
 
 /// The honest clients of one server.
 pub(super) struct Honest {
     target: Target,
+    /// Of the throw-away data.
+    folder: PathBuf,
     pairs: Vec<Pair>,
     guests: Vec<Arc<Person>>,
 }
@@ -56,11 +69,13 @@ struct Pair {
     incarnation: Incarnation,
     /// The number of the next message.
     next: u64,
+    /// And of the next that the other hears.
+    heard: u64,
 }
 
 impl Honest {
-    /// Registers them; the pairs stay connected.
-    pub(super) async fn arrive(target: &Target) -> anyhow::Result<Self> {
+    /// Registers them; the pairs stay connected. The disk of this folder is measured beside them.
+    pub(super) async fn arrive(target: &Target, folder: &Path) -> anyhow::Result<Self> {
         let mut people = crowd::register(target, 2 * PAIRS + GUESTS).await?;
         let guests = people.split_off(2 * PAIRS);
         let (from, to) = people.split_at(PAIRS);
@@ -71,9 +86,9 @@ impl Honest {
             reader.attach().await?;
             let incarnation = reader.incarnation()?;
             let (from, to) = (Arc::clone(from), Arc::clone(to));
-            pairs.push(Pair { from, to, sender, reader, incarnation, next: 0 });
+            pairs.push(Pair { from, to, sender, reader, incarnation, next: 0, heard: 0 });
         }
-        Ok(Self { target: target.clone(), pairs, guests })
+        Ok(Self { target: target.clone(), folder: folder.to_owned(), pairs, guests })
     }
 
     /// What their times are while something else goes on.
@@ -90,22 +105,34 @@ impl Honest {
                 anyhow::Ok((pair, times))
             });
         }
-        let (target, guests) = (self.target.clone(), self.guests.clone());
-        let visits = tokio::spawn({
-            let over = Arc::clone(&over);
-            async move { visit(&target, &guests, &over).await.context("an honest login") }
+        let mut visits = JoinSet::new();
+        let writes = tokio::task::spawn_blocking({
+            let (path, over) = (self.folder.join("writes"), Arc::clone(&over));
+            move || write(&path, &over)
         });
+        let mut first = Instant::now();
+        for guest in &self.guests {
+            let (target, guest, over) = (self.target.clone(), Arc::clone(guest), Arc::clone(&over));
+            visits
+                .spawn(async move { visit(&target, &guest, first, &over).await.context("an honest login") });
+            first += BETWEEN_LOGINS;
+        }
         let result = meanwhile.await;
         over.store(true, Ordering::Relaxed);
-        let (mut messages, mut logins) = (Vec::new(), visits.await??);
+        let (mut messages, mut logins) = (Vec::new(), Vec::new());
+        while let Some(done) = visits.join_next().await {
+            logins.extend(done??);
+        }
         while let Some(done) = talks.join_next().await {
             let (pair, times) = done??;
             self.pairs.push(pair);
             messages.extend(times);
         }
-        messages.sort_unstable();
-        logins.sort_unstable();
-        Ok((Times { messages, logins }, result?))
+        let mut writes = writes.await?.context("the disk beside the server")?;
+        for times in [&mut messages, &mut logins, &mut writes] {
+            times.sort_unstable();
+        }
+        Ok((Times { messages, logins, writes }, result?))
     }
 
     /// Nothing comes a second time, neither now nor to who signs in again.
@@ -137,78 +164,110 @@ impl Honest {
 }
 
 impl Pair {
+    /// Says something whenever it is due, until it is over and all of it has come through.
     async fn talk(&mut self, over: &AtomicBool) -> anyhow::Result<Vec<Duration>> {
         let mut times = Vec::new();
-        while !over.load(Ordering::Relaxed) {
-            let begun = Instant::now();
-            let said = timeout(LOST, self.say()).await;
-            said.with_context(|| format!("a message was not there after {LOST:?}"))??;
-            times.push(begun.elapsed());
-            sleep_until((begun + EACH_MESSAGE).into()).await;
-        }
-        Ok(times)
-    }
-
-    /// Sends one message: stored, delivered and acked.
-    async fn say(&mut self) -> anyhow::Result<()> {
-        let frame = envelopes::submit(REQUEST, &self.from, &self.to, [self.next])?;
-        self.sender.write(&frame).await?;
-        let answer = async {
-            loop {
-                match self.sender.next().await? {
+        let mut said = Said::default();
+        let mut due = interval_at(Instant::now().into(), EACH_MESSAGE);
+        due.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        while !over.load(Ordering::Relaxed) || !said.due.is_empty() {
+            let lost = said.due.front().map_or_else(Instant::now, |due| *due) + LOST;
+            tokio::select! {
+                due = due.tick(), if !over.load(Ordering::Relaxed) => {
+                    let frame = envelopes::submit(REQUEST, &self.from, &self.to, [self.next])?;
+                    self.sender.write(&frame).await?;
+                    self.next += 1;
+                    said.due.push_back(due.into());
+                }
+                frame = self.sender.next() => match frame? {
                     ServerFrame::Submitted(submitted) => {
                         let stored = submitted.devices.first().map(|device| device.outcome);
                         ensure!(matches!(stored, Some(Outcome::Stored { .. })), "not stored: {stored:?}");
-                        return anyhow::Ok(());
+                        said.answered += 1;
                     }
                     ServerFrame::Taken(_) => {}
                     other => bail!("Submit was answered by {other:?}"),
-                }
-            }
-        };
-        let delivery = async {
-            let through = loop {
-                match self.reader.next().await? {
+                },
+                frame = self.reader.next() => match frame? {
                     ServerFrame::Deliver(deliver) => {
                         let number = envelopes::number(&deliver.envelope)?;
-                        ensure!(number == self.next, "message {number} came where {} was due", self.next);
-                        break deliver.number;
+                        ensure!(number == self.heard, "message {number} came where {} was due", self.heard);
+                        self.heard += 1;
+                        let ack = Ack { incarnation: self.incarnation, through: deliver.number };
+                        self.reader.send(&ClientFrame::Ack(ack)).await?;
                     }
+                    ServerFrame::Done => said.acked += 1,
                     ServerFrame::Drained(_) => {}
                     other => bail!("instead of a message came {other:?}"),
-                }
-            };
-            self.reader.send(&ClientFrame::Ack(Ack { incarnation: self.incarnation, through })).await?;
-            loop {
-                match self.reader.next().await? {
-                    ServerFrame::Done => return anyhow::Ok(()),
-                    ServerFrame::Drained(_) => {}
-                    other => bail!("Ack was answered by {other:?}"),
-                }
+                },
+                () = sleep_until(lost.into()) => bail!("a message was not there after {LOST:?}"),
             }
-        };
-        tokio::try_join!(answer, delivery)?;
-        self.next += 1;
-        Ok(())
+            times.extend(said.through().map(|due| due.elapsed()));
+        }
+        Ok(times)
     }
 }
 
-async fn visit(target: &Target, guests: &[Arc<Person>], over: &AtomicBool) -> anyhow::Result<Vec<Duration>> {
+/// What a pair has said that has not come through: stored, delivered and its ack answered, each in order.
+#[derive(Default)]
+struct Said {
+    /// When each was due.
+    due: VecDeque<Instant>,
+    /// How many of these are answered as stored.
+    answered: usize,
+    /// The acks of how many of these are answered.
+    acked: usize,
+}
+
+impl Said {
+    /// Takes those that have come through.
+    fn through(&mut self) -> impl Iterator<Item = Instant> {
+        let through = self.answered.min(self.acked).min(self.due.len());
+        self.answered -= through;
+        self.acked -= through;
+        self.due.drain(..through)
+    }
+}
+
+/// A guest signs in whenever it is due; later only if its last visit takes longer.
+async fn visit(
+    target: &Target,
+    guest: &Person,
+    first: Instant,
+    over: &AtomicBool,
+) -> anyhow::Result<Vec<Duration>> {
     let mut times = Vec::new();
-    for guest in guests.iter().cycle() {
-        if over.load(Ordering::Relaxed) {
-            break;
-        }
-        let begun = Instant::now();
+    let mut due = first;
+    while !over.load(Ordering::Relaxed) {
+        sleep_until(due.into()).await;
         let visit = async {
             let link = Link::signed_in(target, None, guest).await?;
-            let time = begun.elapsed();
+            let time = due.elapsed();
             link.bye().await?;
             anyhow::Ok(time)
         };
-        let time = timeout(LOST, visit).await.with_context(|| format!("no answer after {LOST:?}"))??;
-        times.push(time);
-        sleep_until((begun + EACH_LOGIN).into()).await;
+        let time = timeout_at((due + LOST).into(), visit).await;
+        times.push(time.with_context(|| format!("no answer after {LOST:?}"))??);
+        due += EACH_LOGIN;
+    }
+    Ok(times)
+}
+
+/// Makes a few bytes durable as often as a pair says something, in a file that does not grow.
+fn write(path: &Path, over: &AtomicBool) -> anyhow::Result<Vec<Duration>> {
+    let bytes = [0xa5; FLOOR_ENVELOPE];
+    let mut file = File::create(path)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    let mut times = Vec::new();
+    let mut due = Instant::now();
+    while !over.load(Ordering::Relaxed) {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        file.rewind()?;
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        times.push(due.elapsed());
+        due += EACH_MESSAGE;
     }
     Ok(times)
 }

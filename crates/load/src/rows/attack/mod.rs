@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum as _;
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::patiently;
@@ -22,7 +23,7 @@ use crate::{
     link::Target,
     process::Process,
     report,
-    server::Server,
+    server::{Server, throw_away_folder},
 };
 use crew::Crew;
 use honest::{Honest, Times};
@@ -39,7 +40,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let attacks = if args.attacks.is_empty() { Attack::value_variants() } else { &args.attacks };
     report::row(
         "attack",
-        "p50 and p99 of honest clients, alone and under attack: a message stored, delivered and acked; a login on a new connection",
+        "p50, p99 and worst of honest clients, alone and under attack: a message stored, delivered and acked; a login on a new connection; and of who only writes to the same disk",
     );
     for attack in attacks {
         let name = attack.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
@@ -77,6 +78,8 @@ async fn one(args: &Args, attack: Attack, name: &str) -> anyhow::Result<()> {
 /// What an attack happens on.
 pub(super) struct Ground {
     server: Server,
+    /// For what is written beside it.
+    folder: TempDir,
     target: Target,
     process: Process,
     crew: Crew,
@@ -117,16 +120,17 @@ impl Ground {
     /// A server with honest clients on it, whose times are measured while nobody attacks.
     async fn prepare(args: &Args) -> anyhow::Result<Self> {
         let server = Server::start(args).await?;
+        let folder = throw_away_folder(args)?;
         let target = Target::new(server.address()).await?;
         let process = server.process().context("the server has ended")?;
         let crew = Crew::gather(args.attack_time(), usize::from(args.strength))?;
-        let mut honest = Honest::arrive(&target).await?;
+        let mut honest = Honest::arrive(&target, folder.path()).await?;
         let wait = async {
             tokio::time::sleep(crew.time() / ALONE).await;
             Ok(())
         };
         let (alone, ()) = honest.measure(wait).await.context("nobody attacks yet")?;
-        Ok(Self { server, target, process, crew, honest, alone, under: None })
+        Ok(Self { server, folder, target, process, crew, honest, alone, under: None })
     }
 
     /// Measures while an attack goes on, which is handed its crew. What the attack saw, and the server's memory.
@@ -154,9 +158,11 @@ impl Ground {
         self.honest.nothing_is_left().await?;
         let under = self.under.context("the attack was not measured")?;
         self.server.stop().await?;
+        self.folder.close()?;
         for (what, alone, under) in [
             ("message", &self.alone.messages, &under.times.messages),
             ("login", &self.alone.logins, &under.times.logins),
+            ("disk", &self.alone.writes, &under.times.writes),
         ] {
             report::row("attack", &format!("{name}: {what} {}", compare(alone, under)));
         }
@@ -185,16 +191,18 @@ async fn peak(process: Process, mut ended: oneshot::Receiver<()>) -> anyhow::Res
 }
 
 fn compare(alone: &[Duration], under: &[Duration]) -> String {
-    let of = |times, percent| report::percentile(times, percent);
-    let ratio =
-        |percent| of(under, percent).as_secs_f64() / of(alone, percent).as_secs_f64().max(f64::MIN_POSITIVE);
+    let all = |times: &[Duration]| {
+        [50, 99, 100].map(|percent| report::millis(report::percentile(times, percent))).join(" / ")
+    };
+    let ratio = |percent| {
+        let [alone, under] = [alone, under].map(|times| report::percentile(times, percent).as_secs_f64());
+        under / alone.max(f64::MIN_POSITIVE)
+    };
     format!(
-        "{} / {} alone ({}), {} / {} under attack ({}): {:.1} and {:.1} times",
-        report::millis(of(alone, 50)),
-        report::millis(of(alone, 99)),
+        "{} alone ({}), {} under attack ({}): {:.1} and {:.1} times",
+        all(alone),
         report::count(alone.len() as u64),
-        report::millis(of(under, 50)),
-        report::millis(of(under, 99)),
+        all(under),
         report::count(under.len() as u64),
         ratio(50),
         ratio(99),
