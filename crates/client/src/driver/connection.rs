@@ -25,7 +25,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ClientError, ErrorKind};
@@ -200,8 +200,11 @@ impl Connection {
         Ok(Self::run(tls, spki, exporter))
     }
 
-    fn run(tls: TlsStream<TcpStream>, spki: Vec<u8>, exporter: [u8; 32]) -> Self {
-        let (reading, writing) = tokio::io::split(tls);
+    fn run<S>(stream: S, spki: Vec<u8>, exporter: [u8; 32]) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (reading, writing) = tokio::io::split(stream);
         let (frames_in, frames) = mpsc::channel(FRAMES_AHEAD);
         let (writes, writes_out) = mpsc::channel(WRITES_AHEAD);
         let stop = CancellationToken::new();
@@ -210,12 +213,15 @@ impl Connection {
         tasks.spawn({
             let (stop, passed) = (stop.clone(), passed.clone());
             async move {
-                let end = tokio::select! {
-                    end = read(reading, &frames_in, &passed) => end,
-                    () = stop.cancelled() => return,
+                let to_the_end = async {
+                    let end = read(reading, &frames_in, &passed).await;
+                    // Nobody listens any more if this fails.
+                    let _ = frames_in.send(Err(end)).await;
                 };
-                // Nobody listens any more if this fails.
-                let _ = frames_in.send(Err(end)).await;
+                tokio::select! {
+                    () = to_the_end => {}
+                    () = stop.cancelled() => {}
+                }
             }
         });
         tasks.spawn({
@@ -462,6 +468,21 @@ mod tests {
             (first, heard(&mut client, &mut buffer, &passed).await.unwrap())
         };
         assert_eq!(tokio::join!(read, answers).0, (5, 4));
+    }
+
+    /// A server that has said more than is taken, and takes nothing itself, does not hold up the end.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_only_talks_is_left_in_time() {
+        let (mut server, client) = tokio::io::duplex(64);
+        let connection = Connection::run(client, Vec::new(), [0; 32]);
+        let ping = ClientFrame::Ping.encode(1).unwrap();
+        for _ in 0..FRAMES_AHEAD {
+            server.write_all(&ping).await.unwrap();
+        }
+        server.shutdown().await.unwrap();
+        let begun = Instant::now();
+        let closed = timeout(10 * CLOSE, connection.close(vec![vec![0; 1024]; WRITES_AHEAD + 2])).await;
+        assert_eq!((closed.unwrap().len(), begun.elapsed()), (0, CLOSE));
     }
 
     /// Pings, which go out all the time, do not count as signs of life.

@@ -477,6 +477,8 @@ impl Driver {
         for (_, answer) in self.answers.drain() {
             answer.give(Err(error.clone()));
         }
+        // A dial under way: nobody wants its connection any more, and a server that is not there answers it late.
+        self.faces.stop.cancel();
         self.faces.requests.close();
         self.keyed.1.close();
         while let Ok(request) = self.faces.requests.try_recv() {

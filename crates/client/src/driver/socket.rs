@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the owner, when it ends, goes on for faces that are there: two commands that a script starts side by side
 /// end well, whichever came first, and somebody who only listens does not hold the owner up for long.
 const LINGER: Duration = Duration::from_secs(2);
-/// For answers to commands that are under way when the owner gives a face up.
+/// For answers to commands that are under way when a face hangs up, or the owner gives it up.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Listens. What lies there is stale, for this process has the profile's lock.
@@ -91,10 +91,11 @@ impl Server {
             // A stale file does no harm.
             let _ = std::fs::remove_file(path);
         }
-        let gone = async { while faces.join_next().await.is_some() {} };
-        if timeout(LINGER, gone).await.is_err() {
+        if !all_gone(&mut faces, LINGER).await {
             give_up.cancel();
-            while faces.join_next().await.is_some() {}
+            all_gone(&mut faces, LAST_ANSWERS).await;
+            // What is left says no hello, or takes nothing.
+            faces.shutdown().await;
         }
     }
 
@@ -137,6 +138,11 @@ impl Server {
             tokio::join!(listen, speak);
         }
     }
+}
+
+/// Whether all faces end within a time.
+async fn all_gone(faces: &mut JoinSet<()>, within: Duration) -> bool {
+    timeout(within, async { while faces.join_next().await.is_some() {} }).await.is_ok()
 }
 
 /// A face while it is there; one with a person in front of it is counted.
@@ -272,30 +278,65 @@ mod tests {
     use super::*;
     use crate::api::Event;
 
-    #[tokio::test]
-    async fn a_face_that_reads_no_more_is_no_person_any_more() {
-        let (requests, _requests) = mpsc::channel(1);
+    /// What the server's channels lead to.
+    struct Behind {
+        events: broadcast::Sender<Notice>,
+        counted: watch::Receiver<usize>,
+        _open: (mpsc::Receiver<Request>, watch::Sender<State>),
+    }
+
+    fn server(dir: &Path) -> (Server, Behind) {
+        let (requests, requests_out) = mpsc::channel(1);
         let (events, _) = broadcast::channel(4);
-        let (state, watched) = watch::channel(State::new());
-        let (people, mut counted) = watch::channel(0);
-        let stop = CancellationToken::new();
-        let dir = PathBuf::new();
-        let server = Server { dir, requests, events: events.downgrade(), state: watched, people, stop };
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let face = tokio::spawn(server.face(ours, false, CancellationToken::new()));
-        let (mut reading, mut writing) = theirs.into_split();
+        let (state_in, state) = watch::channel(State::new());
+        let (people, counted) = watch::channel(0);
+        let (dir, stop) = (dir.to_owned(), CancellationToken::new());
+        let server = Server { dir, requests, events: events.downgrade(), state, people, stop };
+        (server, Behind { events, counted, _open: (requests_out, state_in) })
+    }
+
+    /// A face with a person, who has been greeted.
+    async fn greeted(stream: UnixStream) -> (OwnedReadHalf, OwnedWriteHalf) {
+        let (mut reading, mut writing) = stream.into_split();
         let hello = ToOwner::Hello { version: VERSION, offline: true, interactive: true };
         local::send(&mut writing, &hello, MAX_REQUEST).await.unwrap();
         assert!(matches!(local::receive(&mut reading, MAX_ANSWER).await, Ok(Some(ToFace::Hello(_)))));
-        assert_eq!(*counted.borrow_and_update(), 1);
+        (reading, writing)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn faces_that_say_or_take_nothing_do_not_hold_up_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (server, behind) = server(dir.path());
+        let stop = server.stop.clone();
+        let ended = tokio::spawn(server.run(bind(dir.path()).unwrap()));
+        let (_folder, path) = local::socket_path(dir.path()).unwrap();
+        let _silent = UnixStream::connect(&path).await.unwrap();
+        // Who comes later and has been greeted shows that the first one was let in.
+        let _deaf = greeted(UnixStream::connect(&path).await.unwrap()).await;
+        let more_than_a_socket_holds = Event::Warning("x".repeat(1 << 22));
+        behind.events.send(Notice::Event(more_than_a_socket_holds)).unwrap();
+        stop.cancel();
+        let begun = tokio::time::Instant::now();
+        ended.await.unwrap();
+        assert!(begun.elapsed() < 2 * LINGER, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_face_that_reads_no_more_is_no_person_any_more() {
+        let (server, mut behind) = server(Path::new(""));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let face = tokio::spawn(server.face(ours, false, CancellationToken::new()));
+        let (reading, writing) = greeted(theirs).await;
+        assert_eq!(*behind.counted.borrow_and_update(), 1);
 
         // It does not hang up: it could still ask.
         let deaf = reading.reunite(writing).unwrap().into_std().unwrap();
         deaf.shutdown(Shutdown::Read).unwrap();
-        events.send(Notice::Event(Event::Warning("nobody hears this".to_owned()))).unwrap();
-        timeout(Duration::from_secs(60), counted.changed()).await.unwrap().unwrap();
-        assert_eq!(*counted.borrow(), 0);
+        behind.events.send(Notice::Event(Event::Warning("nobody hears this".to_owned()))).unwrap();
+        timeout(Duration::from_secs(60), behind.counted.changed()).await.unwrap().unwrap();
+        assert_eq!(*behind.counted.borrow(), 0);
         face.await.unwrap();
-        drop((deaf, state));
+        drop(deaf);
     }
 }

@@ -1,6 +1,11 @@
 //! A store that cannot be written: the client stops, says why, and loses nothing that it promised.
 
-use std::{path::PathBuf, process::Command as Program};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::Command as Program,
+    time::{Duration, Instant},
+};
 
 use sotto_client::{
     api::{Command, ErrorKind, Event, Recipient, Reply},
@@ -15,10 +20,16 @@ const DIR: &str = "SOTTO_TEST_FULL_DISK";
 /// Files may grow to this many blocks of 512 bytes, 2 MiB: above what the store needs to open, below what is written.
 const LIMIT: u64 = 4096;
 
+/// For a client to end that has failed: what it has open is its store. A server that does not answer would be given 10 s.
+const END: Duration = Duration::from_secs(5);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_cannot_write_stops_and_loses_nothing() {
-    let world = World::new();
+    let mut world = World::new();
     world.register("alice").await;
+    world.server.kill();
+    // The system lets everybody in, and nobody answers.
+    let _hanging = TcpListener::bind(world.server.address.host_port()).unwrap();
     let dir = world.dir("alice");
     // A limit on file sizes fails like a disk, and needs no disk. The signal that comes with it stays ignored over exec.
     let output = Program::new("sh")
@@ -51,8 +62,7 @@ fn to_bob() -> Recipient {
 async fn in_a_small_disk() {
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
     let open = Profile::lock(&dir).unwrap().unlock_async(secret(PASSWORD)).await.unwrap();
-    let client =
-        Client::start(open, ClientOptions { offline: true, ..ClientOptions::default() }).await.unwrap();
+    let client = Client::start(open, ClientOptions::default()).await.unwrap();
     let mut events = client.events();
     let text = "x".repeat(16 * 1024);
     let mut promised = 0;
@@ -66,7 +76,9 @@ async fn in_a_small_disk() {
     };
     assert!(promised > 0, "{error:?}");
     assert!(matches!(error.kind, ErrorKind::DiskFull | ErrorKind::LocalStore), "{error:?}");
+    let begun = Instant::now();
     assert_eq!(soon(client.ended()).await, error);
+    assert!(begun.elapsed() < END, "{:?}", begun.elapsed());
     assert_eq!(soon(client.command(Command::Outbox)).await, Err(error.clone()));
     soon(async {
         loop {
