@@ -21,6 +21,7 @@ use crate::secret::Ask;
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
+    options: ClientOptions,
     events: Events,
 }
 
@@ -53,7 +54,7 @@ impl Session {
             return Err(failure);
         }
         // Without a password this cannot go on; why it was needed is what the user must hear.
-        *self = Self::open(context).await.map_err(|_| failure)?;
+        *self = Self::with(context, self.options).await.map_err(|_| failure)?;
         Ok(())
     }
 
@@ -66,13 +67,13 @@ impl Session {
             let password = context.secrets.password(Ask::Once).await?;
             Client::open_or_attach(&dir, options, || Ok(password)).await?
         };
-        Ok(Self::of(client))
+        Ok(Self::of(client, options))
     }
 
-    /// A client that is open already.
-    pub(crate) fn of(client: Client) -> Self {
+    /// A client that is open already, and how it was opened.
+    pub(crate) fn of(client: Client, options: ClientOptions) -> Self {
         let events = client.events();
-        Self { client, events }
+        Self { client, options, events }
     }
 
     /// Opens the profile with a password that the command needs for itself too, and waits for the connection.
@@ -82,8 +83,9 @@ impl Session {
     ) -> Result<Self, Failure> {
         let dir = context.place.dir();
         must_exist(&dir)?;
-        let open = Client::open_or_attach(&dir, ClientOptions::default(), || Ok(password.clone()));
-        let session = Self::of(open.await?);
+        let options = ClientOptions::default();
+        let session =
+            Self::of(Client::open_or_attach(&dir, options, || Ok(password.clone())).await?, options);
         match session.client.wait_online().await {
             Ok(()) => Ok(session),
             Err(error) => {
@@ -181,7 +183,7 @@ impl Session {
 
     /// As [`Self::close`], and says what the user must know and the command itself did not wait for.
     pub(crate) async fn finish(self, out: &mut Output) {
-        let Self { client, mut events } = self;
+        let Self { client, mut events, .. } = self;
         client.close().await;
         while let Some(notice) = events.next_already() {
             if let Notice::Event(event) = notice

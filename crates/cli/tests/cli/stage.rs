@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 pub(crate) const PASSWORD: &str = "correct horse";
 /// Whatever hangs is killed after this long, and its test fails by its exit code.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder of its own for each test; nothing of the user's is read.
 pub(crate) struct Stage {
@@ -114,11 +114,17 @@ impl Person<'_> {
 
     /// A command that goes on, in JSON.
     pub(crate) fn start(&self, args: &[&str]) -> Going {
-        let mut child = spawn(self.command(args).args(["--json", "--password-stdin"]));
-        child.stdin.take().unwrap().write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();
+        self.piped(&[args, &["--json"]].concat()).0
+    }
+
+    /// The same for people, whose input goes on too.
+    pub(crate) fn piped(&self, args: &[&str]) -> (Going, ChildStdin) {
+        let mut child = spawn(self.command(args).arg("--password-stdin"));
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Going { child, stdout, stderr }
+        (Going { child, stdout, stderr }, stdin)
     }
 
     /// Starts the command with a stdout that nobody reads.

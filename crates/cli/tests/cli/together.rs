@@ -1,6 +1,8 @@
 //! Two people and a server.
 
-use crate::stage::{PASSWORD, Stage, found_in};
+use std::time::Instant;
+
+use crate::stage::{PASSWORD, PATIENCE, Stage, found_in};
 
 #[test]
 fn two_people_write_to_each_other() {
@@ -200,6 +202,30 @@ fn a_command_outlives_the_owner_it_went_through() {
     assert_eq!(bob.run(&["recv"]).texts(), ["hello"]);
     while waiting.next()["state"] != "delivered" {}
     assert_eq!(waiting.code(), 0);
+}
+
+/// Whoever chats stays available, whichever program the connection goes through.
+#[test]
+fn a_chat_that_outlives_the_owner_it_went_through_still_has_a_person() {
+    let stage = Stage::new();
+    let server = stage.server();
+    let alice = stage.registered("alice", &server);
+    let bob = stage.registered("bob", &server);
+    let mut owner = alice.start(&["recv", "--follow"]);
+    owner.noticed("connected");
+    let presence = || bob.run(&["users"]).one("user")["presence"].clone();
+    assert_eq!(presence(), "offline");
+    let (_chat, _stdin) = alice.piped(&["chat", "--plain"]);
+    let begun = Instant::now();
+    while presence() != "available" {
+        assert!(begun.elapsed() < PATIENCE, "the chat does not come up");
+    }
+    owner.end();
+    // Without a password: only through the chat, once the profile and a connection are its own.
+    while alice.bare(&["users"], "").code != 0 {
+        assert!(begun.elapsed() < PATIENCE, "the chat does not take over");
+    }
+    assert_eq!(presence(), "available");
 }
 
 #[test]

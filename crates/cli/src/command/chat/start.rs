@@ -112,7 +112,7 @@ async fn existing(context: &mut Context, out: &Output) -> Result<Option<Session>
     let dir = context.place.dir();
     let interactive = ClientOptions { interactive: true, ..ClientOptions::default() };
     if let Some(client) = Client::attach(&dir, interactive).await? {
-        return Ok(Some(Session::of(client)));
+        return Ok(Some(Session::of(client, interactive)));
     }
     if !Profile::exists(&dir) {
         return Ok(None);
@@ -121,7 +121,7 @@ async fn existing(context: &mut Context, out: &Output) -> Result<Option<Session>
     loop {
         let password = context.secrets.password(Ask::Once).await?;
         match Client::open_or_attach(&dir, interactive, || Ok(password)).await {
-            Ok(client) => return Ok(Some(Session::of(client))),
+            Ok(client) => return Ok(Some(Session::of(client, interactive))),
             // A registration that was never finished: it is taken up again.
             Err(error) if error.kind == ErrorKind::LoginNeeded => return Ok(None),
             Err(error)
@@ -193,7 +193,7 @@ async fn first_use(
                 let interactive = ClientOptions { interactive: true, ..ClientOptions::default() };
                 let client =
                     Client::open_or_attach(&context.place.dir(), interactive, || Ok(password)).await?;
-                return Ok(Some(Session::of(client)));
+                return Ok(Some(Session::of(client, interactive)));
             }
             Err(failure) if wrong(&failure) && context.secrets.asks_for_password() => {
                 // Also the server's delay after too many of them.
