@@ -151,6 +151,17 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// How long it may take, where that can be said.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        match self {
+            Self::Send(args) => args.timeout,
+            Self::Recv(args) => args.timeout,
+            _ => None,
+        }
+    }
+}
+
 /// `chat`.
 #[derive(Debug, Args)]
 pub(crate) struct Chat {

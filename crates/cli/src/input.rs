@@ -3,10 +3,12 @@
 
 use std::io::{self, Read};
 
+use sotto_client::api::ErrorKind;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-use sotto_client::api::ErrorKind;
+use crate::session::within;
 
 /// What a line was.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +77,18 @@ impl<R: Read> Input<R> {
     pub(crate) fn lines(self, max: usize) -> Lines<io::BufReader<R>> {
         Lines { reader: io::BufReader::new(self.reader), max }
     }
+}
+
+/// Reads on a thread of its own, for a pipe may stay silent for long: until the time is up at most.
+pub(crate) async fn read<T: Send + 'static>(
+    until: Option<Instant>,
+    awaited: &str,
+    read: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    within(until, tokio::task::spawn_blocking(read))
+        .await
+        .map_err(|failure| failure.cause(format!("{awaited} was still awaited on stdin; nothing was done")))?
+        .map_err(|error| Failure::new(ErrorKind::Bug, "the input's reader failed").cause(error))?
 }
 
 /// Bytes of a text that should be UTF-8.

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches};
 use sotto_client::api::ErrorKind;
+use tokio::time::Instant;
 
 use crate::args::{Cli, Command, Global};
 use crate::command::Context;
@@ -119,7 +120,11 @@ fn execute(cli: Cli, out: &mut Output) -> Result<(), Failure> {
                 Command::Version => command::version::run(out),
                 Command::Util { action } => command::util::run(&action, out),
                 Command::Demo => command::demo::run(out).await,
-                other => command::run(other, context(&global, place?, config.notices)?, out).await,
+                other => {
+                    let until = session::deadline(other.timeout());
+                    let read = move || context(&global, place?, config.notices, until);
+                    command::run(other, input::read(until, "the password", read).await?, out).await
+                }
             }
         };
         let result = tokio::select! {
@@ -136,10 +141,15 @@ fn execute(cli: Cli, out: &mut Output) -> Result<(), Failure> {
     result
 }
 
-fn context(global: &Global, place: Place, notices: Notices) -> Result<Context, Failure> {
+fn context(
+    global: &Global,
+    place: Place,
+    notices: Notices,
+    until: Option<Instant>,
+) -> Result<Context, Failure> {
     let stdin = io::stdin().as_fd().try_clone_to_owned();
     let stdin = stdin.map_err(|error| Failure::io("stdin cannot be used", &error))?;
     let mut stdin = Input::new(File::from(stdin));
     let secrets = Secrets::new(global.no_input, global.password_stdin, &mut stdin)?;
-    Ok(Context { place, secrets, stdin: Some(stdin), notices })
+    Ok(Context { place, secrets, stdin: Some(stdin), notices, until })
 }

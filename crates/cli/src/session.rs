@@ -40,6 +40,15 @@ pub(crate) enum Heard {
     Lagged,
 }
 
+impl From<Notice> for Heard {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::Event(event) => Self::Event(event),
+            Notice::Lagged => Self::Lagged,
+        }
+    }
+}
+
 impl Session {
     /// Opens the profile; the client connects by itself in the background.
     pub(crate) async fn open(context: &mut Context) -> Result<Self, Failure> {
@@ -169,16 +178,15 @@ impl Session {
 
     /// What happens next; an error when the client has ended, or the time is up.
     pub(crate) async fn heard(&mut self, until: Option<Instant>) -> Result<Heard, Failure> {
-        let next = self.events.next();
-        let notice = match until {
-            None => next.await,
-            Some(until) => tokio::time::timeout_at(until, next).await.map_err(|_| timed_out())?,
-        };
-        match notice {
-            Some(Notice::Event(event)) => Ok(Heard::Event(event)),
-            Some(Notice::Lagged) => Ok(Heard::Lagged),
+        match within(until, self.events.next()).await? {
+            Some(notice) => Ok(notice.into()),
             None => Err(self.client.ended().await.into()),
         }
+    }
+
+    /// What has happened already, without waiting.
+    pub(crate) fn heard_already(&mut self) -> Option<Heard> {
+        self.events.next_already().map(Heard::from)
     }
 
     /// As [`Self::close`], and says what the user must know and the command itself did not wait for.
@@ -219,6 +227,20 @@ pub(crate) fn timed_out() -> Failure {
     Failure::new(ErrorKind::Timeout, "the time is up")
 }
 
+/// Fails once the time is up.
+pub(crate) fn in_time(until: Option<Instant>) -> Result<(), Failure> {
+    if until.is_some_and(|until| Instant::now() >= until) { Err(timed_out()) } else { Ok(()) }
+}
+
+/// Waits until the time is up at most. What is always ready does not put off that end.
+pub(crate) async fn within<T>(until: Option<Instant>, future: impl Future<Output = T>) -> Result<T, Failure> {
+    in_time(until)?;
+    match until {
+        None => Ok(future.await),
+        Some(until) => tokio::time::timeout_at(until, future).await.map_err(|_| timed_out()),
+    }
+}
+
 /// Why there is no connection, if an attempt has failed.
 pub(crate) fn offline(state: &State) -> Option<&ClientError> {
     match &state.connection {
@@ -231,4 +253,22 @@ pub(crate) fn offline(state: &State) -> Option<&ClientError> {
 pub(crate) fn unexpected() -> Failure {
     Failure::new(ErrorKind::Bug, "the client gave an answer that does not fit")
         .hint("is another version of sotto running on this profile? end it and run the command again")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn time_is_up_for_what_never_happens_and_for_what_always_does() {
+        let now = Instant::now();
+        let soon = Some(now + Duration::from_millis(1));
+        assert_eq!(within(soon, pending::<()>()).await, Err(timed_out()));
+        assert_eq!(within(Some(now), ready(())).await, Err(timed_out()));
+        let late = Some(now + Duration::from_secs(60));
+        assert_eq!((within(late, ready(1)).await, within(None, ready(2)).await), (Ok(1), Ok(2)));
+    }
 }

@@ -22,6 +22,7 @@ pub(crate) mod whoami;
 use std::fs::File;
 
 use sotto_client::api::ErrorKind;
+use tokio::time::Instant;
 
 use crate::args::Command;
 use crate::config::Notices;
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) stdin: Option<Input<File>>,
     /// How a new message is noticed.
     pub(crate) notices: Notices,
+    /// When the command's `--timeout` has passed.
+    pub(crate) until: Option<Instant>,
 }
 
 impl Context {

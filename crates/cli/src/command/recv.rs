@@ -20,16 +20,15 @@ const PAGE: u32 = 200;
 
 /// Prints what has arrived and, until the mailbox is drained or for ever, what arrives.
 pub(crate) async fn run(args: Recv, mut context: Context, out: &mut Output) -> Result<(), Failure> {
-    let until = session::deadline(args.timeout);
     let from = args.from.as_ref().map(To::recipient).transpose()?;
     let source = match &args.since {
         None => Source::Unprinted,
         Some(since) => Source::Since(Since::parse(since)?),
     };
     let mut session = Session::open(&mut context).await?;
-    let mut printer = Printer { source, from, after: 0, left: args.limit };
+    let mut printer = Printer { source, from, after: 0, left: args.limit, until: context.until };
     let ended = loop {
-        match receive(&mut printer, args.follow, &mut session, until, out).await {
+        match receive(&mut printer, args.follow, &mut session, out).await {
             Ok(ended) => break Ok(ended),
             Err(failure) => {
                 if let Err(failure) = session.reopen(failure, &mut context).await {
@@ -63,7 +62,6 @@ async fn receive(
     printer: &mut Printer,
     follow: bool,
     session: &mut Session,
-    until: Option<Instant>,
     out: &mut Output,
 ) -> Result<Ended, Failure> {
     loop {
@@ -80,7 +78,7 @@ async fn receive(
         {
             return Err(error.clone().into());
         }
-        match session.heard(until).await? {
+        match session.heard(printer.until).await? {
             Heard::Event(Event::Stopped(error)) => {
                 // The store still has what came before.
                 printer.print_new(session, out).await?;
@@ -149,6 +147,8 @@ struct Printer {
     after: u64,
     /// How many more may be printed.
     left: Option<u32>,
+    /// When it ends, whatever is left.
+    until: Option<Instant>,
 }
 
 impl Printer {
@@ -167,6 +167,8 @@ impl Printer {
                         return Ok(Some(ended));
                     }
                     self.after = row.print;
+                    // After the row: with however little time, every call gets on.
+                    session::in_time(self.until)?;
                 }
             }
             if !full {
@@ -257,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_filter_takes_the_named_sender_or_ones_own_other_devices() {
-        let filter = |from| Printer { source: Source::Unprinted, from, after: 0, left: None };
+        let filter = |from| Printer { source: Source::Unprinted, from, after: 0, left: None, until: None };
         let bob = filter(Some(Recipient::User(Username::parse("bob").unwrap())));
         assert!(bob.is_from(&row(1, "bob")));
         assert!(!bob.is_from(&row(1, "carol")));

@@ -119,9 +119,15 @@ impl Person<'_> {
 
     /// The same for people, whose input goes on too.
     pub(crate) fn piped(&self, args: &[&str]) -> (Going, ChildStdin) {
-        let mut child = spawn(self.command(args).arg("--password-stdin"));
-        let mut stdin = child.stdin.take().unwrap();
+        let (going, mut stdin) = self.silent(args);
         stdin.write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();
+        (going, stdin)
+    }
+
+    /// The same, and its input does not even have the password.
+    pub(crate) fn silent(&self, args: &[&str]) -> (Going, ChildStdin) {
+        let mut child = spawn(self.command(args).arg("--password-stdin"));
+        let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         (Going { child, stdout, stderr }, stdin)
@@ -181,6 +187,15 @@ impl Going {
     /// The exit code; -1 after a signal that was not caught.
     pub(crate) fn code(mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// Reads what it still says, until it ends.
+    pub(crate) fn done(mut self) -> Done {
+        let _watched = watched(&self.child);
+        let (mut out, mut err) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut out).unwrap();
+        self.stderr.read_to_string(&mut err).unwrap();
+        Done { code: self.code(), out, err }
     }
 
     /// Ctrl-C.
@@ -247,23 +262,28 @@ fn spawn(command: &mut Command) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Runs a command to its end.
-pub(crate) fn finish(command: &mut Command, input: &str) -> Done {
-    let mut child = spawn(command);
+/// Kills what hangs, unless what is returned is dropped before.
+fn watched(child: &Child) -> mpsc::Sender<()> {
     let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    let (ended, watch) = mpsc::channel::<()>();
-    let dog = std::thread::spawn(move || {
+    let (ended, watch) = mpsc::channel();
+    std::thread::spawn(move || {
         if watch.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
             let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
         }
     });
+    ended
+}
+
+/// Runs a command to its end.
+pub(crate) fn finish(command: &mut Command, input: &str) -> Done {
+    let mut child = spawn(command);
+    let watched = watched(&child);
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
     // A command that fails early does not read all of its input.
     let feeder = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
     let output = child.wait_with_output().unwrap();
-    drop(ended);
-    dog.join().unwrap();
+    drop(watched);
     feeder.join().unwrap();
     Done {
         code: output.status.code().unwrap_or(-1),

@@ -1,5 +1,10 @@
 //! What goes wrong between two people and a server, and the code that says so.
 
+use std::io::Write;
+use std::process::ChildStdin;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use crate::stage::{Server, Stage};
@@ -105,6 +110,93 @@ fn time_and_interruption_end_what_waits() {
         assert_eq!(follow.code(), 130);
     }
     assert_eq!(bob.run(&["history"]).texts(), ["hi", "ho"]);
+}
+
+#[test]
+fn a_pipe_that_stays_silent_is_left_when_the_time_is_up() {
+    let stage = Stage::new();
+    let server = stage.server();
+    let alice = stage.registered("alice", &server);
+    for (late, _stdin) in [
+        alice.piped(&["send", "bob", "-", "--timeout", "1s", "--json"]),
+        alice.piped(&["send", "bob", "--lines", "--timeout", "1s", "--json"]),
+        alice.silent(&["recv", "--timeout", "1s", "--json"]),
+    ] {
+        let late = late.done();
+        assert_eq!((late.code, late.out.as_str()), (124, ""), "{late:?}");
+        let error = late.error();
+        assert!(error["cause"].is_string() && error["hint"].is_null(), "nothing waits anywhere: {error}");
+    }
+}
+
+/// Writes numbered lines until nobody reads them any more.
+fn feed_without_end(mut stdin: ChildStdin) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for n in 1.. {
+            if writeln!(stdin, "{n}").is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn what_became_of_lines_is_told_while_more_of_them_come() {
+    let stage = Stage::new();
+    let server = stage.server();
+    let alice = stage.registered("alice", &server);
+    let _bob = stage.registered("bob", &server);
+    let (mut sending, stdin) = alice.piped(&["send", "bob", "--lines", "--json"]);
+    let feeder = feed_without_end(stdin);
+    while sending.next()["state"] != "stored" {}
+    sending.end();
+    feeder.join().unwrap();
+}
+
+#[test]
+fn a_pipe_without_end_is_left_when_the_time_is_up_and_nothing_is_lost_silently() {
+    let stage = Stage::new();
+    let server = stage.server();
+    let alice = stage.registered("alice", &server);
+    let bob = stage.registered("bob", &server);
+    // A mailbox that nobody empties takes only so many.
+    let mut follow = bob.start(&["recv", "--follow"]);
+    follow.noticed("connected");
+    let (late, stdin) = alice.piped(&["send", "bob", "--lines", "--timeout", "2s", "--json"]);
+    let feeder = feed_without_end(stdin);
+    let late = late.done();
+    feeder.join().unwrap();
+    assert_eq!(late.code, 124, "{}", late.err);
+    let taken = late.all("fate").iter().filter(|fate| fate["state"] == "waiting").count();
+    let cause = late.error()["cause"].as_str().unwrap().to_owned();
+    assert!(cause.contains(&format!(" {taken} messages ")), "{cause}");
+    // What waits leaves before what comes after it.
+    assert_eq!(alice.run(&["send", "bob", "the last", "--wait", "delivered"]).code, 0);
+    let mut expected: Vec<String> = (1..=taken).map(|n| n.to_string()).collect();
+    expected.push("the last".to_owned());
+    assert_eq!(bob.bare(&["history", "--limit", "100000"], "").texts(), expected);
+}
+
+/// More than a pipe holds, and nobody reads it until the time is up.
+#[test]
+fn messages_that_do_not_end_are_left_when_the_time_is_up() {
+    const MESSAGES: usize = 100;
+    let stage = Stage::new();
+    let server = stage.server();
+    let alice = stage.registered("alice", &server);
+    let bob = stage.registered("bob", &server);
+    let texts: Vec<String> = (1..=MESSAGES).map(|n| format!("{n} {}", "x".repeat(4096))).collect();
+    assert_eq!(alice.feed(&["send", "bob", "--lines"], &texts.join("\n")).code, 0);
+    let (mut late, _stdin) = bob.piped(&["recv", "--follow", "--timeout", "1s", "--json"]);
+    let mut got = vec![late.next()["body"]["text"].as_str().unwrap().to_owned()];
+    // Its time began before that.
+    std::thread::sleep(Duration::from_secs(1));
+    let late = late.done();
+    assert_eq!(late.code, 124, "{}", late.err);
+    got.extend(late.texts());
+    assert!(got.len() < MESSAGES);
+    got.extend(bob.run(&["recv"]).texts());
+    assert_eq!(got, texts, "each once over all calls");
 }
 
 #[test]

@@ -20,25 +20,28 @@ use crate::session::{self, Heard, Session, unexpected};
 
 /// Lines read ahead of the outbox and put into it in one step: enough to keep it busy, and little memory.
 const READ_AHEAD: usize = 64;
+/// Events noted between two steps of the input: more than one step causes.
+const HEARD: usize = 1024;
 
 /// Puts one message or each line into the outbox, and waits until it is known what became of them.
 pub(crate) async fn run(args: Send, mut context: Context, out: &mut Output) -> Result<(), Failure> {
-    let until = session::deadline(args.timeout);
     let to = args.to.recipient()?;
     let mut texts = match args.text {
         Some(text) if text != "-" => Texts::One(Some(checked(text)?)),
         Some(_) => {
             let stdin = context.stdin()?;
-            let text = tokio::task::spawn_blocking(move || stdin.text(MAX_TEXT)).await;
-            Texts::One(Some(checked(text.map_err(|error| no_reader(&error))??)?))
+            let text = input::read(context.until, "the end of the text", || stdin.text(MAX_TEXT)).await?;
+            Texts::One(Some(checked(text)?))
         }
         None => Texts::Lines(read_lines(context.stdin()?)),
     };
     let mut session = Session::open(&mut context).await?;
     let mut watch = Watch::new(args.wait, &to, args.lines);
-    let end = send(&to, &mut texts, &mut session, &mut context, &mut watch, until, out)
-        .await
-        .unwrap_or_else(End::Broken);
+    let end =
+        send(&to, &mut texts, &mut session, &mut context, &mut watch, out).await.unwrap_or_else(End::Broken);
+    if !texts.ended() {
+        watch.unread();
+    }
     session.finish(out).await;
     watch.end(&end, out)
 }
@@ -61,6 +64,23 @@ impl Texts {
             }
         }
     }
+
+    /// What has been read already, without waiting for more.
+    fn at_once(&mut self) -> Vec<Result<String, Failure>> {
+        match self {
+            Self::One(text) => text.take().map(Ok).into_iter().collect(),
+            // The reader fills up what is taken here.
+            Self::Lines(lines) => std::iter::from_fn(|| lines.try_recv().ok()).take(READ_AHEAD).collect(),
+        }
+    }
+
+    /// Whether all there is was taken.
+    fn ended(&self) -> bool {
+        match self {
+            Self::One(text) => text.is_none(),
+            Self::Lines(lines) => lines.is_closed() && lines.is_empty(),
+        }
+    }
 }
 
 fn checked(text: String) -> Result<String, Failure> {
@@ -71,10 +91,6 @@ fn checked(text: String) -> Result<String, Failure> {
         return Err(input::too_large(MAX_TEXT));
     }
     Ok(text)
-}
-
-fn no_reader(error: &tokio::task::JoinError) -> Failure {
-    Failure::new(ErrorKind::Bug, "the input's reader failed").cause(error)
 }
 
 /// Reads on a thread of its own, for a pipe may stay silent for long. It ends with the first line that cannot be sent.
@@ -113,9 +129,9 @@ async fn send(
     session: &mut Session,
     context: &mut Context,
     watch: &mut Watch,
-    until: Option<Instant>,
     out: &mut Output,
 ) -> Result<End, Failure> {
+    let until = context.until;
     let mut more = true;
     while more || !watch.settled() {
         if !more && watch.any_waiting() {
@@ -124,23 +140,36 @@ async fn send(
                 return Ok(End::Offline(error.clone()));
             }
         }
-        tokio::select! {
-            // Texts first: nothing that was given may be missing from the outbox when this ends.
+        let heard = tokio::select! {
+            // Texts first: nothing that was given in time may be missing from the outbox when this ends.
             biased;
-            some = texts.next(), if more => {
+            some = texts.next(), if more && session::in_time(until).is_ok() => {
                 more = !some.is_empty() && queue(to, some, session, watch, out).await?;
+                // But an input that never pauses does not keep from being heard what became of it.
+                let already = std::iter::from_fn(|| session.heard_already()).take(HEARD);
+                already.map(Ok).collect()
             }
-            heard = session.heard(until) => match heard {
-                Ok(Heard::Event(event)) => if let Some(end) = noted(event, watch, out)? && !more {
-                    return Ok(end);
-                },
-                Ok(Heard::Lagged) => refresh(session, watch, out).await?,
-                Err(failure) if failure.code == ErrorKind::Timeout.exit_code() => return Ok(End::TimeUp),
+            heard = session.heard(until) => vec![heard],
+        };
+        for heard in heard {
+            match heard {
+                Ok(Heard::Event(event)) => {
+                    if let Some(end) = noted(event, watch, out)?
+                        && !more
+                    {
+                        return Ok(end);
+                    }
+                }
+                Ok(Heard::Lagged) => refresh(session, watch, until, out).await?,
+                Err(failure) if failure.code == ErrorKind::Timeout.exit_code() => {
+                    queue(to, texts.at_once(), session, watch, out).await?;
+                    return Ok(End::TimeUp);
+                }
                 Err(failure) => {
                     session.reopen(failure, context).await?;
-                    refresh(session, watch, out).await?;
+                    refresh(session, watch, until, out).await?;
                 }
-            },
+            }
         }
     }
     Ok(End::Settled)
@@ -196,9 +225,17 @@ fn noted(event: Event, watch: &mut Watch, out: &mut Output) -> Result<Option<End
     Ok(None)
 }
 
-/// Asks after every message that is still open.
-async fn refresh(session: &Session, watch: &mut Watch, out: &mut Output) -> Result<(), Failure> {
+/// Asks after every message that is still open, as far as there is time.
+async fn refresh(
+    session: &Session,
+    watch: &mut Watch,
+    until: Option<Instant>,
+    out: &mut Output,
+) -> Result<(), Failure> {
     for message in watch.open() {
+        if session::in_time(until).is_err() {
+            break;
+        }
         let Reply::Fate(fate) = session.ask(Command::Fate(message)).await? else { return Err(unexpected()) };
         watch.fate(&fate, out)?;
     }
@@ -218,6 +255,30 @@ mod tests {
         let failure = lines.recv().await.unwrap().unwrap_err();
         assert!(failure.message.starts_with("line 4: "), "{failure:?}");
         assert!(lines.recv().await.is_none());
+    }
+
+    /// A pipe that never pauses.
+    struct Yes;
+
+    impl Read for Yes {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            Ok(buffer.chunks_exact_mut(2).map(|pair| pair.copy_from_slice(b"y\n")).count() * 2)
+        }
+    }
+
+    #[tokio::test]
+    async fn an_input_that_goes_on_is_left_with_what_was_read_of_it() {
+        let mut endless = Texts::Lines(read_lines(Input::new(Yes)));
+        assert!(!endless.next().await.is_empty());
+        assert!(endless.at_once().len() <= READ_AHEAD);
+        assert!(!endless.ended());
+        let mut short = Texts::Lines(read_lines(Input::new(&b"one\ntwo"[..])));
+        while !short.next().await.is_empty() {}
+        assert!(short.ended());
+        let mut one = Texts::One(Some("one".to_owned()));
+        assert!(!one.ended());
+        assert_eq!(one.at_once().len(), 1);
+        assert!(one.ended());
     }
 
     #[test]

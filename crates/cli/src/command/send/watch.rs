@@ -175,10 +175,24 @@ impl Watch {
         self.cut = Some(failure);
     }
 
+    /// The input was left before its end.
+    pub(super) fn unread(&mut self) {
+        if self.cut.is_none() {
+            let taken =
+                format!("the input had not ended: {} messages were taken from it, and no more", self.total);
+            self.cut(Failure::new(ErrorKind::Timeout, taken));
+        }
+    }
+
     fn verdict(&self, end: &End) -> Result<(), Failure> {
         let broken = match end {
             End::TimeUp => {
-                return Err(timed_out().hint("what was not sent waits in the outbox: sotto outbox list"));
+                let hint = "what was not sent waits in the outbox: sotto outbox list";
+                return Err(Failure {
+                    cause: self.cut.as_ref().map(|cut| cut.message.clone()),
+                    hint: (self.total > 0).then(|| hint.to_owned()),
+                    ..timed_out()
+                });
             }
             End::Broken(failure) => Some(failure),
             End::Settled | End::Offline(_) => self.cut.as_ref(),
@@ -361,6 +375,27 @@ mod tests {
         let (mut late, mut out) = watch(Wait::Stored, 2);
         late.fate(&fate(0, Fate::Stored), &mut out).unwrap();
         assert_eq!(code(late, &End::TimeUp, &mut out), 124);
+    }
+
+    #[test]
+    fn an_input_that_was_left_is_said_to_have_been() {
+        let (mut some, mut out) = watch(Wait::Stored, 2);
+        for n in 0..2 {
+            some.fate(&fate(n, Fate::Stored), &mut out).unwrap();
+        }
+        some.unread();
+        let failure = some.end(&End::TimeUp, &mut out).unwrap_err();
+        assert_eq!(failure.code, 124);
+        assert!(failure.cause.unwrap().contains(" 2 messages were taken"));
+        let (mut some, mut out) = watch(Wait::Stored, 1);
+        some.fate(&fate(0, Fate::Stored), &mut out).unwrap();
+        some.unread();
+        assert_eq!(code(some, &End::Broken(Failure::new(ErrorKind::DiskFull, "full")), &mut out), 6);
+        // Why a line could not be sent says more.
+        let (mut none, mut out) = watch(Wait::Stored, 0);
+        none.cut(Failure::new(ErrorKind::Invalid, "bad line"));
+        none.unread();
+        assert_eq!(none.end(&End::TimeUp, &mut out).unwrap_err().cause.unwrap(), "bad line");
     }
 
     #[test]
