@@ -16,8 +16,12 @@ pub struct RawFrame {
 /// Bytes that were handed out, or room, that a buffer keeps beside what waits in it: a read, and the growth by it.
 const KEPT: usize = 32 * 1024;
 
+/// Which part of a long frame has to be there before room is made for all of it. Growing on by doubling would hold up to three
+/// times as much for moments; to make room for what is only announced would let a few bytes ask for a megabyte.
+const SURELY: usize = 8;
+
 /// Collects bytes until a frame is whole. A length above the limit is refused before anything is allocated for it, and
-/// the buffer grows only as bytes arrive.
+/// room is made only as bytes arrive, at most eight times as much.
 #[derive(Debug)]
 pub struct FrameDecoder {
     buffer: Vec<u8>,
@@ -42,6 +46,16 @@ impl FrameDecoder {
         self.buffer.drain(..self.taken);
         self.taken = 0;
         self.buffer.extend_from_slice(bytes);
+        let whole = self.announced().map_or(0, |length| length.saturating_add(4 + KEPT));
+        if self.buffer.len() > KEPT && self.buffer.len() > whole / SURELY && self.buffer.capacity() < whole {
+            self.buffer.reserve_exact(whole - self.buffer.len());
+        }
+    }
+
+    /// The length of the body that comes next, if it is known and within the limit.
+    fn announced(&self) -> Option<usize> {
+        let (length, _) = self.buffer.get(self.taken..)?.split_first_chunk::<4>()?;
+        usize::try_from(u32::from_be_bytes(*length)).ok().filter(|length| *length <= self.limit)
     }
 
     /// Bytes that wait for the rest of their frame, or to be taken out.
@@ -128,6 +142,31 @@ mod tests {
         assert_eq!((decoder.next_frame()?, decoder.buffered()), (None, 1));
         assert!(decoder.buffer.capacity() <= KEPT, "{}", decoder.buffer.capacity());
         Ok(())
+    }
+
+    #[test]
+    fn room_for_a_long_frame_is_made_once_and_only_when_much_of_it_is_there() {
+        let whole = frame(1, 7, &vec![5; 1_000_000]);
+        let mut decoder = FrameDecoder::new(1 << 20);
+        let mut grown = 0;
+        for piece in whole.chunks(16 * 1024) {
+            let before = decoder.buffer.capacity();
+            decoder.push(piece);
+            let (capacity, there) = (decoder.buffer.capacity(), decoder.buffered());
+            assert!(capacity <= SURELY * there + KEPT, "{capacity} for {there}");
+            grown += usize::from(capacity > before && there > whole.len() / SURELY);
+        }
+        assert_eq!(grown, 1);
+        // What comes right behind it fits as well.
+        let before = decoder.buffer.capacity();
+        decoder.push(&[0; 16 * 1024]);
+        assert_eq!(decoder.buffer.capacity(), before);
+        // What is refused gets no room.
+        let mut decoder = FrameDecoder::new(100_000);
+        for piece in frame(1, 7, &vec![5; 100_000]).chunks(20_000).take(3) {
+            decoder.push(piece);
+        }
+        assert!(decoder.buffer.capacity() < 100_000);
     }
 
     #[test]

@@ -56,7 +56,7 @@ use driver::{Driver, Ended};
 use folder::{Folder, FolderError, SocketPlace};
 use identity::{Identity, IdentityError};
 use listener::{Door, Listen};
-use peer::Common;
+use peer::{Common, LONG_AT_ONCE};
 use signals::{Signals, Told};
 
 /// Inputs of connections that wait for the core. Few: beyond them each connection has one place in the line, so who sends
@@ -242,6 +242,7 @@ impl Running {
             requests: Budget::new(REQUESTS_BUDGET),
             stop: reading.clone(),
             strangers: Semaphore::new(STRANGERS),
+            long: Semaphore::new(LONG_AT_ONCE),
             inside: Handle::current(),
         });
         let tasks = TaskTracker::new();

@@ -50,6 +50,9 @@ const LOGIN_KINDS: std::ops::RangeInclusive<u16> = 0x0010..=0x0014;
 const WRITE_AT_ONCE: usize = 64;
 /// Bytes read or written before other connections have their turn: a megabyte at once would be felt by all of them.
 const BEFORE_OTHERS: usize = 16 * 1024;
+/// How many connections may read or write such a piece of something long at a time: enough for several processors, and
+/// all of them together take some tens of microseconds.
+pub(crate) const LONG_AT_ONCE: usize = 4;
 
 /// What the driver has for a connection.
 #[derive(Debug)]
@@ -115,6 +118,9 @@ pub(crate) struct Common {
     pub(crate) stop: CancellationToken,
     /// For those who have not signed in, and want a place in the driver's line.
     pub(crate) strangers: Semaphore,
+    /// For who reads or writes much: a turn is one piece, and the line of what is ready to run holds only so many of them,
+    /// however many megabytes are sent at once.
+    pub(crate) long: Semaphore,
     /// The runtime of those who have signed in.
     pub(crate) inside: Handle,
 }
@@ -134,6 +140,12 @@ impl ToCore<'_> {
         // Only a closed semaphore refuses, and nobody closes it.
         let _place = if self.way.is_inside() { None } else { self.common.strangers.acquire().await.ok() };
         self.common.driver.send(message).await.is_ok()
+    }
+
+    /// Where the turns of long reads and writes are, for who has signed in: the others are served by threads that may wait
+    /// long for a processor, and nobody must wait for them.
+    fn turns(&self) -> Option<&Semaphore> {
+        self.way.is_inside().then_some(&self.common.long)
     }
 
     async fn malformed(&self, problem: String) {
@@ -229,6 +241,48 @@ async fn read_some<R: AsyncRead + Unpin>(
     .await
 }
 
+/// Reads once of something long, in turn with the others who do; whatever else is ready to run comes first.
+async fn read_in_turn<R: AsyncRead + Unpin>(
+    reading: &mut R,
+    long: &Semaphore,
+    mut take: impl FnMut(&[u8]),
+) -> std::io::Result<usize> {
+    {
+        let _turn = long.acquire().await;
+        let read = at_once(read_some(reading, &mut take)).await;
+        yield_now().await;
+        if let Poll::Ready(read) = read {
+            return read;
+        }
+    }
+    // Nobody waits for a peer with a turn in hand.
+    read_some(reading, take).await
+}
+
+/// Writes a piece of something long in the same way.
+async fn write_in_turn<W: AsyncWrite + Unpin>(
+    writing: &mut W,
+    long: &Semaphore,
+    piece: &[u8],
+) -> std::io::Result<()> {
+    let written = {
+        let _turn = long.acquire().await;
+        let written = at_once(writing.write(piece)).await;
+        yield_now().await;
+        match written {
+            Poll::Ready(written) => written?,
+            Poll::Pending => 0,
+        }
+    };
+    writing.write_all(piece.get(written..).unwrap_or_default()).await
+}
+
+/// What a future comes to that does not wait.
+async fn at_once<F: Future>(future: F) -> Poll<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+}
+
 /// Reads until the peer ends, falls silent or breaks the rules.
 async fn read<R: AsyncRead + Unpin>(reading: &mut R, core: ToCore<'_>, shared: &Shared) {
     let common = core.common;
@@ -269,7 +323,13 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, core: ToCore<'_>, shared: &
         let due = if waiting == 0 { None } else { Some(frame_due.unwrap_or(now + FRAME_TIMEOUT)) };
         frame_due = due;
         let until = due.map_or(now + silence, |due| due.min(now + silence));
-        let read = read_some(reading, |bytes| decoder.push(bytes));
+        let read = async {
+            let take = |bytes: &[u8]| decoder.push(bytes);
+            match core.turns() {
+                Some(long) if waiting >= BEFORE_OTHERS => read_in_turn(reading, long, take).await,
+                _ => read_some(reading, take).await,
+            }
+        };
         let read = tokio::select! {
             read = timeout_at(until, read) => read,
             () = common.stop.cancelled() => return std::future::pending().await,
@@ -372,11 +432,17 @@ async fn write<W: AsyncWrite + Unpin>(
                 }
             }
         }
-        for (n, part) in bytes.chunks(BEFORE_OTHERS).enumerate() {
-            if n > 0 {
-                yield_now().await;
-            }
-            if writing.write_all(part).await.is_err() {
+        for (n, piece) in bytes.chunks(BEFORE_OTHERS).enumerate() {
+            let written = match core.turns() {
+                Some(long) if n > 0 => write_in_turn(writing, long, piece).await,
+                _ => {
+                    if n > 0 {
+                        yield_now().await;
+                    }
+                    writing.write_all(piece).await
+                }
+            };
+            if written.is_err() {
                 return false;
             }
         }
@@ -401,38 +467,53 @@ async fn write<W: AsyncWrite + Unpin>(
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use tokio::task::JoinHandle;
+    use tokio_util::task::TaskTracker;
 
-    use super::*;
+    use super::{super::lobby::pass, *};
 
-    /// A connection whose peer reads what it is sent, the driver's end of it, and the driver's line, which takes one message.
-    async fn connected(
-        room: usize,
-    ) -> (tokio::io::DuplexStream, PeerHandle, mpsc::Sender<Message>, mpsc::Receiver<Message>, JoinHandle<()>)
-    {
-        let (driver, mut messages) = mpsc::channel(1);
-        let common = Arc::new(Common {
-            driver: driver.clone(),
-            unfinished: Budget::new(1),
-            requests: Budget::new(1),
+    /// What connections have in common, and the driver's line, which takes one message.
+    fn common() -> (Arc<Common>, mpsc::Receiver<Message>) {
+        let (driver, messages) = mpsc::channel(1);
+        let common = Common {
+            driver,
+            unfinished: Budget::new(1 << 20),
+            requests: Budget::new(1 << 20),
             stop: CancellationToken::new(),
             strangers: Semaphore::new(8),
+            long: Semaphore::new(1),
             inside: Handle::current(),
-        });
+        };
+        (Arc::new(common), messages)
+    }
+
+    /// A connection's other side, which so many bytes wait for, the driver's end of it, and its task.
+    async fn connected(
+        common: &Arc<Common>,
+        messages: &mut mpsc::Receiver<Message>,
+        room: usize,
+    ) -> (tokio::io::DuplexStream, PeerHandle, JoinHandle<()>) {
         let (client, stream) = tokio::io::duplex(room);
         let (way, id) = (Way::default(), ConnectionId(1));
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let peer = Peer { stream, way, id, address, challenge: [0; 32], exporter: [0; 32] };
-        let served = tokio::spawn(async move { serve(peer, &common).await });
+        let peer = Peer { stream, way: way.clone(), id, address, challenge: [0; 32], exporter: [0; 32] };
+        let common = Arc::clone(common);
+        let served = tokio::spawn(async move {
+            let (inside, tasks) = (common.inside.clone(), TaskTracker::new());
+            pass(async move { serve(peer, &common).await }, way, &inside, &tasks).await;
+            tasks.close();
+            tasks.wait().await;
+        });
         let Some(Message::Open(_, handle)) = messages.recv().await else { panic!("no connection") };
-        (client, handle, driver, messages, served)
+        (client, handle, served)
     }
 
     /// The end of a connection and what its writer has to say both get a place in the driver's line, in their order.
     #[tokio::test]
     async fn who_is_gone_while_the_line_is_full_is_told_to_the_core() {
-        let (mut client, handle, driver, mut messages, served) = connected(1024).await;
+        let (common, mut messages) = common();
+        let (mut client, handle, served) = connected(&common, &mut messages, 1024).await;
         let (roster, _answer) = tokio::sync::oneshot::channel();
-        driver.send(Message::Roster(roster)).await.unwrap();
+        common.driver.send(Message::Roster(roster)).await.unwrap();
         handle.send(b"a push".to_vec(), SendClass::Push);
         tokio::io::AsyncReadExt::read_exact(&mut client, &mut [0; 6]).await.unwrap();
         // It is written, and that waits behind what the line is full of; so does the connection's end.
@@ -452,7 +533,8 @@ mod tests {
     /// Also while it sends on: what waits for it, and what it has sent, is held no longer.
     #[tokio::test(start_paused = true)]
     async fn who_is_closed_and_reads_nothing_is_gone_in_seconds() {
-        let (mut client, handle, _driver, mut messages, served) = connected(16).await;
+        let (common, mut messages) = common();
+        let (mut client, handle, served) = connected(&common, &mut messages, 16).await;
         let begun = Instant::now();
         handle.send(vec![7; 1024], SendClass::Push);
         handle.close();
@@ -466,5 +548,50 @@ mod tests {
             while messages.try_recv().is_ok() {}
         }
         assert!(begun.elapsed() < LAST_WORDS_TIMEOUT + 2 * GOODBYE_TIMEOUT, "{:?}", begun.elapsed());
+    }
+
+    /// The peer signs in, and the connection goes on inside.
+    async fn sign_in(client: &mut tokio::io::DuplexStream, handle: &PeerHandle) {
+        handle.signed_in(MAX_FRAME);
+        handle.send(b"in".to_vec(), SendClass::Notice);
+        tokio::io::AsyncReadExt::read_exact(client, &mut [0; 2]).await.unwrap();
+        while !handle.way.is_inside() {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_or_sends_slowly_keeps_no_turn() {
+        let (common, mut messages) = common();
+        let long = vec![7; 100_000];
+        let mut stuck = Vec::new();
+        for sends in [false, true] {
+            let (mut client, handle, served) = connected(&common, &mut messages, 20_000).await;
+            sign_in(&mut client, &handle).await;
+            if sends {
+                client.write_all(&90_000_u32.to_be_bytes()).await.unwrap();
+                client.write_all(&[7; BEFORE_OTHERS]).await.unwrap();
+            } else {
+                handle.send(long.clone(), SendClass::Notice);
+            }
+            stuck.push((client, handle, served));
+        }
+        let (mut client, handle, _served) = connected(&common, &mut messages, 20_000).await;
+        sign_in(&mut client, &handle).await;
+        handle.send(long.clone(), SendClass::Notice);
+        let (mut reading, mut writing) = tokio::io::split(client);
+        let mut received = vec![0; long.len()];
+        let frame = [&100_000_u32.to_be_bytes()[..], &long].concat();
+        let both = async {
+            tokio::join!(
+                tokio::io::AsyncReadExt::read_exact(&mut reading, &mut received),
+                writing.write_all(&frame),
+                messages.recv(),
+            )
+        };
+        let (read, wrote, message) = timeout(Duration::from_secs(60), both).await.unwrap();
+        assert!(read.is_ok() && wrote.is_ok());
+        let Some(Message::Input(Input::Unsupported { size, .. })) = message else { panic!("{message:?}") };
+        assert_eq!((size, received == long), (100_000 - 6, true));
     }
 }

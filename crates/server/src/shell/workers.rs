@@ -49,7 +49,7 @@ impl Workers {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             hashing: threads("hash", places(memory, processors), BEHIND_ALL, &finished),
-            // Whoever wakes up on a processor that is taken waits for some milliseconds, whatever the priorities are.
+            // Half, for the same reason: these are verified all the time.
             signatures: threads("signatures", (processors / 2).max(1), BEHIND_INSIDERS, &finished),
             finished,
         }
@@ -67,10 +67,11 @@ impl Workers {
     }
 }
 
-/// How many passwords are hashed at a time in so many bytes: more than there are processors would only take memory.
+/// How many passwords are hashed at a time in so many bytes. One processor is left to others where there are more: whoever
+/// wakes up on one that is taken waits for some milliseconds, whatever the priorities are.
 fn places(memory: usize, processors: usize) -> usize {
     let each = usize::try_from(MEMORY_KIB).unwrap_or(usize::MAX).saturating_mul(1024);
-    (memory / each).clamp(1, processors)
+    (memory / each).clamp(1, processors.saturating_sub(1).max(1))
 }
 
 /// Starts threads that take from one line, and end when nobody can put anything into it any more.
@@ -188,9 +189,16 @@ mod tests {
     #[test]
     fn passwords_are_hashed_within_the_budget_and_the_processors() {
         let mebibyte = 1024 * 1024;
-        for (memory, processors, expected) in
-            [(0, 8, 1), (19, 8, 1), (37, 8, 1), (38, 8, 2), (128, 2, 2), (128, 8, 6), (128, 1, 1)]
-        {
+        for (memory, processors, expected) in [
+            (0, 8, 1),
+            (19, 8, 1),
+            (37, 8, 1),
+            (38, 8, 2),
+            (128, 2, 1),
+            (128, 4, 3),
+            (128, 8, 6),
+            (128, 1, 1),
+        ] {
             assert_eq!(places(memory * mebibyte, processors), expected, "{memory} MiB, {processors}");
         }
     }
