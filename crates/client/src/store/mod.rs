@@ -14,7 +14,7 @@ mod outbox;
 mod prekey;
 mod resend;
 
-use std::path::Path;
+use std::{path::Path, sync::Once};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, types::FromSql};
 use sotto_migrations::client::{ClientMigrationError, migrate};
@@ -88,6 +88,10 @@ impl From<StoreError> for ClientError {
     }
 }
 
+/// The library makes itself ready at the first opening of a process, and lets others open before its cipher is
+/// (`sqlite3_initialize` says that it is done, then SQLCipher's part begins): theirs would be refused now and then.
+static READY: Once = Once::new();
+
 /// An opened store; there is one in a process, and one process a profile.
 #[derive(Debug)]
 pub struct LocalStore {
@@ -99,6 +103,8 @@ impl LocalStore {
     /// Opens or makes the store at `path` under a raw 32-byte key, and brings it to the newest version.
     pub fn open(path: &Path, key: &[u8; 32]) -> Result<Self, StoreError> {
         let new = !path.exists();
+        // Where this fails, the next one says why.
+        READY.call_once(|| drop(Connection::open_in_memory()));
         let connection = Connection::open(path)?;
         let mut hex = Zeroizing::new(String::with_capacity(67));
         hex.push_str("x'");
