@@ -591,4 +591,17 @@ mod tests {
         assert!(matches!(decode_id(&longer(id)), Err(StoreError::Damaged(_))));
         assert!(matches!(decode_number(&longer(number)), Err(StoreError::Damaged(_))));
     }
+
+    #[test]
+    fn what_was_acked_before_this_incarnation_does_not_count() {
+        let row = |acked| MailboxRow { acked, lost_through: 3, begun: 5 };
+        assert_eq!([4, 5, 6].map(|acked| row(acked).acked_since()), [0, 0, 6]);
+        // As in the first version of the row, as long as there is nothing to add.
+        let first = MailboxRow { acked: 4, lost_through: 3, begun: 0 };
+        for (row, length) in [(first, 17), (row(6), 25)] {
+            let bytes = row.encode();
+            assert_eq!(bytes.len(), length);
+            assert_eq!(MailboxRow::decode(&bytes).unwrap(), row);
+        }
+    }
 }
