@@ -16,12 +16,12 @@ pub struct RawFrame {
 /// Bytes that were handed out, or room, that a buffer keeps beside what waits in it: a read, and the growth by it.
 const KEPT: usize = 32 * 1024;
 
-/// Which part of a long frame has to be there before room is made for all of it. Growing on by doubling would hold up to three
-/// times as much for moments; to make room for what is only announced would let a few bytes ask for a megabyte.
-const SURELY: usize = 8;
+/// Which part of a long frame has to be there before room is made for all of it: as much as doubling would make, but exactly, and once.
+/// To make room for what is only announced would let a few bytes ask for a megabyte.
+const SURELY: usize = 2;
 
 /// Collects bytes until a frame is whole. A length above the limit is refused before anything is allocated for it, and
-/// room is made only as bytes arrive, at most eight times as much.
+/// room is made only as bytes arrive, at most twice as much.
 #[derive(Debug)]
 pub struct FrameDecoder {
     buffer: Vec<u8>,
@@ -45,11 +45,12 @@ impl FrameDecoder {
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.taken);
         self.taken = 0;
-        self.buffer.extend_from_slice(bytes);
         let whole = self.announced().map_or(0, |length| length.saturating_add(4 + KEPT));
-        if self.buffer.len() > KEPT && self.buffer.len() > whole / SURELY && self.buffer.capacity() < whole {
+        let there = self.buffer.len().saturating_add(bytes.len());
+        if there > KEPT && there > whole / SURELY && self.buffer.capacity() < whole {
             self.buffer.reserve_exact(whole - self.buffer.len());
         }
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// The length of the body that comes next, if it is known and within the limit.

@@ -58,12 +58,19 @@ pub(crate) async fn create(
     store: &SledStore,
     backup: &Path,
 ) -> Result<dump::Summary, BackupError> {
+    let summary = store.export(backup.join(DUMP_FILE)).await?;
+    // Last: where that failed or was called off, no key lies about.
+    copy_keys(data_dir, backup)?;
+    Ok(summary)
+}
+
+fn copy_keys(from: &Path, to: &Path) -> Result<(), BackupError> {
     for name in [KEY_FILE, CHAIN_FILE] {
-        let path = data_dir.join(name);
+        let path = from.join(name);
         let bytes = zeroize::Zeroizing::new(fs::read(&path).map_err(at(&path))?);
-        write_file(backup, name, &bytes)?;
+        write_file(to, name, &bytes)?;
     }
-    Ok(store.export(backup.join(DUMP_FILE)).await?)
+    Ok(())
 }
 
 /// Reads a backup from front to back.
@@ -84,11 +91,7 @@ pub(crate) fn restore(backup: &Path, config: &Config) -> Result<dump::Summary, B
         return Err(BackupError::HasServer(data_dir.to_owned()));
     }
     write_file(data_dir, RESTORING_FILE, &[])?;
-    for name in [KEY_FILE, CHAIN_FILE] {
-        let path = backup.join(name);
-        let bytes = zeroize::Zeroizing::new(fs::read(&path).map_err(at(&path))?);
-        write_file(data_dir, name, &bytes)?;
-    }
+    copy_keys(backup, data_dir)?;
     let summary = dump::import(&backup.join(DUMP_FILE), &store, &crate::storage::config(config))?;
     let restoring = data_dir.join(RESTORING_FILE);
     gone(fs::remove_file(&restoring)).map_err(at(&restoring))?;

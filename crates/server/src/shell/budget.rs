@@ -56,20 +56,10 @@ impl Share {
 
     fn try_take(&self, bytes: usize) -> bool {
         let held = self.held.load(Ordering::Relaxed) + bytes;
-        let more = |taken: usize| {
+        self.try_add(bytes, |taken| {
             let free = self.budget.limit.saturating_sub(taken);
-            (held <= ALWAYS || held <= free / PART).then_some(taken + bytes)
-        };
-        let taken = self.budget.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
-        if taken {
-            self.held.fetch_add(bytes, Ordering::Relaxed);
-        }
-        taken
-    }
-
-    fn add(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
-        self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
+            held <= ALWAYS || held <= free / PART
+        })
     }
 
     pub(crate) fn sub(&self, bytes: usize) {
@@ -78,15 +68,24 @@ impl Share {
         self.budget.freed.notify_one();
     }
 
-    /// Holds exactly so much from here on; `false` if that goes beyond the budget.
+    /// Holds exactly so much from here on; `false`, and nothing is changed, if that goes beyond the budget.
     pub(crate) fn set(&self, bytes: usize) -> bool {
         let held = self.held.load(Ordering::Relaxed);
-        if bytes > held {
-            self.add(bytes - held);
-        } else if bytes < held {
+        if bytes <= held {
             self.sub(held - bytes);
+            return true;
         }
-        bytes == 0 || self.budget.taken.load(Ordering::Relaxed) <= self.budget.limit
+        self.try_add(bytes - held, |taken| taken + bytes - held <= self.budget.limit)
+    }
+
+    /// Takes so many bytes if that may be with what is taken already.
+    fn try_add(&self, bytes: usize, may: impl Fn(usize) -> bool) -> bool {
+        let more = |taken| may(taken).then_some(taken + bytes);
+        let added = self.budget.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        if added {
+            self.held.fetch_add(bytes, Ordering::Relaxed);
+        }
+        added
     }
 }
 

@@ -247,16 +247,17 @@ async fn read_in_turn<R: AsyncRead + Unpin>(
     long: &Semaphore,
     mut take: impl FnMut(&[u8]),
 ) -> std::io::Result<usize> {
-    {
-        let _turn = long.acquire().await;
-        let read = at_once(read_some(reading, &mut take)).await;
-        yield_now().await;
-        if let Poll::Ready(read) = read {
-            return read;
+    loop {
+        {
+            let _turn = long.acquire().await;
+            yield_now().await;
+            if let Poll::Ready(read) = at_once(read_some(reading, &mut take)).await {
+                return read;
+            }
         }
+        // Nobody waits for a peer with a turn in hand.
+        woken().await;
     }
-    // Nobody waits for a peer with a turn in hand.
-    read_some(reading, take).await
 }
 
 /// Writes a piece of something long in the same way.
@@ -265,16 +266,26 @@ async fn write_in_turn<W: AsyncWrite + Unpin>(
     long: &Semaphore,
     piece: &[u8],
 ) -> std::io::Result<()> {
-    let written = {
-        let _turn = long.acquire().await;
-        let written = at_once(writing.write(piece)).await;
-        yield_now().await;
+    let mut left = piece;
+    while !left.is_empty() {
+        let written = {
+            let _turn = long.acquire().await;
+            yield_now().await;
+            at_once(writing.write(left)).await
+        };
         match written {
-            Poll::Ready(written) => written?,
-            Poll::Pending => 0,
+            Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Poll::Ready(written) => left = left.get(written?..).unwrap_or_default(),
+            Poll::Pending => woken().await,
         }
-    };
-    writing.write_all(piece.get(written..).unwrap_or_default()).await
+    }
+    Ok(())
+}
+
+/// Waits until this task is woken, by what it did last before this.
+async fn woken() {
+    let mut asleep = false;
+    poll_fn(|_| if std::mem::replace(&mut asleep, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 /// What a future comes to that does not wait.

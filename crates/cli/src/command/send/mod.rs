@@ -133,6 +133,8 @@ async fn send(
 ) -> Result<End, Failure> {
     let until = context.until;
     let mut more = true;
+    // How much of what has happened is noted before the next texts: an input that never pauses does not keep it from being heard.
+    let mut first = 0;
     while more || !watch.settled() {
         if !more && watch.any_waiting() {
             // Also when it broke before this command listened.
@@ -140,35 +142,44 @@ async fn send(
                 return Ok(End::Offline(error.clone()));
             }
         }
-        let heard = tokio::select! {
-            // Texts first: nothing that was given in time may be missing from the outbox when this ends.
-            biased;
-            some = texts.next(), if more && session::in_time(until).is_ok() => {
-                more = !some.is_empty() && queue(to, some, session, watch, out).await?;
-                // But an input that never pauses does not keep from being heard what became of it.
-                let already = std::iter::from_fn(|| session.heard_already()).take(HEARD);
-                already.map(Ok).collect()
+        let already = if first > 0 { session.heard_already() } else { None };
+        first = already.as_ref().map_or(0, |_| first - 1);
+        let heard = if let Some(heard) = already {
+            Ok(heard)
+        } else {
+            tokio::select! {
+                // Texts first: nothing that was given in time may be missing from the outbox when this ends.
+                biased;
+                some = texts.next(), if more && session::in_time(until).is_ok() => {
+                    more = !some.is_empty() && queue(to, some, session, watch, out).await?;
+                    first = HEARD;
+                    continue;
+                }
+                heard = session.heard(until) => heard,
             }
-            heard = session.heard(until) => vec![heard],
         };
-        for heard in heard {
-            match heard {
-                Ok(Heard::Event(event)) => {
-                    if let Some(end) = noted(event, watch, out)?
-                        && !more
-                    {
-                        return Ok(end);
-                    }
+        match heard {
+            Ok(Heard::Event(event)) => {
+                if let Some(end) = noted(event, watch, out)?
+                    && !more
+                {
+                    return Ok(end);
                 }
-                Ok(Heard::Lagged) => refresh(session, watch, until, out).await?,
-                Err(failure) if failure.code == ErrorKind::Timeout.exit_code() => {
-                    queue(to, texts.at_once(), session, watch, out).await?;
-                    return Ok(End::TimeUp);
+            }
+            Ok(Heard::Lagged) => refresh(session, watch, until, out).await?,
+            Err(failure) if failure.code == ErrorKind::Timeout.exit_code() => {
+                queue(to, texts.at_once(), session, watch, out).await?;
+                // What happened in time is not to be told as open.
+                for _ in 0..HEARD {
+                    let Some(Heard::Event(event)) = session.heard_already() else { break };
+                    noted(event, watch, out)?;
                 }
-                Err(failure) => {
-                    session.reopen(failure, context).await?;
-                    refresh(session, watch, until, out).await?;
-                }
+                let all = texts.ended() && watch.settled();
+                return Ok(if all { End::Settled } else { End::TimeUp });
+            }
+            Err(failure) => {
+                session.reopen(failure, context).await?;
+                refresh(session, watch, until, out).await?;
             }
         }
     }
@@ -194,18 +205,25 @@ async fn queue(
             }
         }
     }
+    // One that was refused does not make the others unsaid.
+    let mut problem = None;
     for reply in session.ask_all(good).await {
-        let Reply::Queued { message, fate } = reply? else { return Err(unexpected()) };
-        watch.queued(message, fate, out)?;
-        if fate == Fate::Held {
-            // The reply does not say why.
-            let Reply::Fate(why) = session.ask(Command::Fate(message)).await? else {
-                return Err(unexpected());
-            };
-            watch.fate(&why, out)?;
+        match reply {
+            Ok(Reply::Queued { message, fate }) => {
+                watch.queued(message, fate, out)?;
+                if fate == Fate::Held {
+                    // The reply does not say why.
+                    let Reply::Fate(why) = session.ask(Command::Fate(message)).await? else {
+                        return Err(unexpected());
+                    };
+                    watch.fate(&why, out)?;
+                }
+            }
+            Ok(_) => drop(problem.get_or_insert_with(unexpected)),
+            Err(error) => drop(problem.get_or_insert(error)),
         }
     }
-    Ok(more)
+    problem.map_or(Ok(more), Err)
 }
 
 /// Takes note of an event; some of them end the waiting.
