@@ -16,12 +16,12 @@ pub struct RawFrame {
 /// Bytes that were handed out, or room, that a buffer keeps beside what waits in it: a read, and the growth by it.
 const KEPT: usize = 32 * 1024;
 
-/// Which part of a long frame has to be there before room is made for all of it: as much as doubling would make, but exactly, and once.
-/// To make room for what is only announced would let a few bytes ask for a megabyte.
-const SURELY: usize = 2;
+/// Which part of a long frame has to be there before room is made for all of it. Growing on by doubling would leave holes in
+/// the heap as large as the frames; to make room for what is only announced would let a few bytes ask for a megabyte.
+const SURELY: usize = 8;
 
 /// Collects bytes until a frame is whole. A length above the limit is refused before anything is allocated for it, and
-/// room is made only as bytes arrive, at most twice as much.
+/// room is made only as bytes arrive, at most eight times as much.
 #[derive(Debug)]
 pub struct FrameDecoder {
     buffer: Vec<u8>,
@@ -64,6 +64,11 @@ impl FrameDecoder {
         self.buffer.len() - self.taken
     }
 
+    /// Bytes that it holds for that, or may fill without asking for more.
+    pub fn room(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The next whole frame, if there is one. After an error the stream has no meaning any more: close it.
     pub fn next_frame(&mut self) -> Result<Option<RawFrame>, FrameError> {
         let waiting = self.buffer.get(self.taken..).unwrap_or_default();
@@ -78,11 +83,15 @@ impl FrameDecoder {
         let Some(body) = rest.get(..length) else { return Ok(None) };
         let Some((kind, body)) = body.split_first_chunk::<2>() else { return Ok(None) };
         let Some((request, payload)) = body.split_first_chunk::<4>() else { return Ok(None) };
-        let frame = RawFrame {
-            kind: u16::from_be_bytes(*kind),
-            request: u32::from_be_bytes(*request),
-            payload: payload.to_vec(),
-        };
+        let (kind, request) = (u16::from_be_bytes(*kind), u32::from_be_bytes(*request));
+        if self.taken == 0 && length > KEPT {
+            // The buffer itself goes on: a copy of a long frame would be there twice, and leave holes.
+            let behind = self.buffer.split_off(4 + length);
+            let mut payload = std::mem::replace(&mut self.buffer, behind);
+            payload.drain(..4 + BODY_HEADER);
+            return Ok(Some(RawFrame { kind, request, payload }));
+        }
+        let frame = RawFrame { kind, request, payload: payload.to_vec() };
         self.taken += 4 + length;
         if self.taken == self.buffer.len() {
             self.buffer.clear();

@@ -309,7 +309,8 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, core: ToCore<'_>, shared: &
                 Ok(Some(frame)) => {
                     frame_due = None;
                     // Until it is admitted it is held, as it was before it was whole.
-                    if !hold(&unfinished, frame.payload.len() + decoder.buffered()) {
+                    let (waiting, room) = (decoder.buffered(), decoder.room() + frame.payload.capacity());
+                    if !hold(&unfinished, frame.payload.len() + waiting, room) {
                         return no_memory(core).await;
                     }
                     // An own limit on waiting: else who never reads its answers would stay for ever.
@@ -327,7 +328,7 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, core: ToCore<'_>, shared: &
             }
         }
         let waiting = decoder.buffered();
-        if !hold(&unfinished, waiting) {
+        if !hold(&unfinished, waiting, decoder.room()) {
             return no_memory(core).await;
         }
         let now = Instant::now();
@@ -356,10 +357,10 @@ async fn read<R: AsyncRead + Unpin>(reading: &mut R, core: ToCore<'_>, shared: &
     }
 }
 
-/// Counts what a connection holds; `false` where the budget of all has no room. Short ones are not counted: a flood of long
-/// ones must not keep others from signing in.
-fn hold(unfinished: &Share, bytes: usize) -> bool {
-    unfinished.set(if bytes > MAX_FRAME_BEFORE_LOGIN { bytes } else { 0 })
+/// Counts the room that a connection's bytes have, which the system may fill all the same (huge pages); `false` where the
+/// budget of all has no more. Short frames are not counted: a flood of long ones must not keep others from signing in.
+fn hold(unfinished: &Share, bytes: usize, room: usize) -> bool {
+    unfinished.set(if bytes > MAX_FRAME_BEFORE_LOGIN { room } else { 0 })
 }
 
 async fn no_memory(core: ToCore<'_>) {
