@@ -604,4 +604,15 @@ mod tests {
             assert_eq!(MailboxRow::decode(&bytes).unwrap(), row);
         }
     }
+
+    #[test]
+    fn outcomes_keep_their_codes() {
+        let known: Vec<u8> = (0..=4).chain(16..=20).collect();
+        for code in 0..=u8::MAX {
+            match outcome_of(code) {
+                Ok(outcome) => assert!(known.contains(&code) && outcome_code(outcome) == code, "{code}"),
+                Err(_) => assert!(!known.contains(&code), "{code}"),
+            }
+        }
+    }
 }

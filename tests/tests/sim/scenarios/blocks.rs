@@ -1,9 +1,12 @@
 //! Blocks: what becomes of what a blocked user sends, on every device and on the server.
 
+use std::{cell::Cell, rc::Rc};
+
 use sotto_client::{
     api::{AccountCommand, ChatCommand, Command, ErrorKind, Event, Fate, Reply},
     store::{BlockRecord, StoreError},
 };
+use sotto_proto::frame::{ErrorCode, ErrorReply, ServerFrame};
 
 use crate::world::World;
 
@@ -220,4 +223,35 @@ fn a_block_from_a_clock_at_the_end_of_time_can_be_lifted_on_every_device() {
             }
         }
     }
+}
+
+#[test]
+fn a_server_that_is_busy_is_told_of_a_block_when_it_said_and_not_before() {
+    let mut world = World::new(58);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "before");
+    world.pass(2_000);
+    let busy = Rc::new(Cell::new(false));
+    let said = Rc::clone(&busy);
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::Done if index == 0 && !said.replace(true) => {
+                let message = "busy".to_owned();
+                let retry_after_ms = Some(10_000);
+                ServerFrame::Error(ErrorReply { code: ErrorCode::BUSY, message, retry_after_ms })
+            }
+            frame => frame,
+        })
+    }));
+    block(&mut world, alice, "bob", true);
+    let asked = |world: &World| world.devices[alice].asked.iter().filter(|kind| **kind == "Block").count();
+    assert_eq!((busy.get(), asked(&world)), (true, 1));
+    // What it does meanwhile is no reason to ask again.
+    let meanwhile = world.send(alice, "bob", "meanwhile");
+    world.pass(5_000);
+    assert_eq!((asked(&world), world.fate(alice, meanwhile)), (1, Fate::Taken));
+    world.pass(6_000);
+    assert_eq!(asked(&world), 2);
+    let bob_account = world.accounts[world.devices[bob].account].id;
+    assert_eq!(world.blocked_by(world.devices[alice].account), [bob_account]);
 }

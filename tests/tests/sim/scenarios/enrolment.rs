@@ -304,6 +304,37 @@ fn a_server_that_takes_no_accounts_is_tried_again_until_it_does() {
 }
 
 #[test]
+fn a_server_that_is_busy_while_an_account_comes_back_is_tried_again() {
+    let mut world = World::new(59);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.forget_everything();
+    let mut refused = false;
+    // The first Done that it says to bob is for the registration.
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::Done if index == 1 && !refused => {
+                refused = true;
+                let message = "busy".to_owned();
+                let retry_after_ms = Some(10_000);
+                ServerFrame::Error(ErrorReply { code: ErrorCode::BUSY, message, retry_after_ms })
+            }
+            frame => frame,
+        })
+    }));
+    world.connect(bob);
+    world.settle();
+    assert_eq!(asked(&world, bob, "Register"), 1);
+    let (error, reconnect) = world.devices[bob].closed.clone().expect("it is told");
+    assert!(reconnect && error.kind != ErrorKind::LoginNeeded, "{error}");
+    for index in [bob, alice] {
+        world.connect(index);
+    }
+    world.send(alice, "bob", "after");
+    world.pass(120_000);
+    assert_eq!(world.screen(bob), ["alice: after"]);
+}
+
+#[test]
 fn a_server_that_lies_about_knowing_an_account_gains_nothing_and_ends_no_client() {
     let mut world = World::new(50);
     let (alice, bob) = (world.person("alice"), world.person("bob"));
