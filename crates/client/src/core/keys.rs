@@ -265,3 +265,22 @@ fn is_short(counts: &PrekeyCounts) -> bool {
         || few(counts.one_time)
         || few(counts.one_time_kem)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_short_of_keys_from_one_below_the_bound_on() {
+        let bound = u32::try_from(REFILL_BELOW).unwrap_or(u32::MAX);
+        let id = Some(PrekeyId(1));
+        let enough = PrekeyCounts { one_time: bound, one_time_kem: bound, signed: id, last_resort: id };
+        assert!(!is_short(&enough));
+        for few in [0, bound - 1] {
+            assert!(is_short(&PrekeyCounts { one_time: few, ..enough }), "{few}");
+            assert!(is_short(&PrekeyCounts { one_time_kem: few, ..enough }), "{few}");
+        }
+        assert!(is_short(&PrekeyCounts { signed: None, ..enough }));
+        assert!(is_short(&PrekeyCounts { last_resort: None, ..enough }));
+    }
+}

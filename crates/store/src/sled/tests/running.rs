@@ -1,4 +1,8 @@
-use std::{fs, sync::mpsc};
+use std::{
+    fs,
+    sync::{atomic::AtomicBool, mpsc},
+    thread,
+};
 
 use super::*;
 use crate::conformance::{Person, envelope, key, outcomes, put};
@@ -183,5 +187,31 @@ fn readers_see_only_what_is_committed() {
                 assert!(engine.store().submission(key(number)).wait().unwrap().is_some());
             }
         }
+    });
+}
+
+/// Readers take a row and then the file it names, which may have been replaced meanwhile.
+#[test]
+fn an_account_is_read_while_its_file_is_replaced() {
+    let engine = OnDisk::create(StoreConfig::default());
+    let (store, alice) = (engine.store(), Person::new("alice", 1));
+    let first = alice.register(store);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(store.account(alice.account).wait().unwrap().is_some());
+                }
+            });
+        }
+        let mut last = first;
+        for n in 0..300_usize {
+            let new = AccountRecord { list: vec![7; 20_000 + n], ..last.clone() };
+            store.replace_account(&last, new).wait().unwrap();
+            last = store.account(alice.account).wait().unwrap().unwrap();
+            assert_eq!(last.list.len(), 20_000 + n);
+        }
+        done.store(true, Ordering::Relaxed);
     });
 }
