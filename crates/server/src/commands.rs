@@ -21,9 +21,9 @@ use crate::{
     config::{self, Config, ConfigError, parse_host, parse_listen},
     log, print,
     shell::{
-        self, Orders, RunError,
-        admin::{self, Answer, Ask, Desk},
+        self, Orders, RunError, admin,
         backup::{self, BackupError},
+        desk::{Answer, Ask, Desk},
         folder::{Folder, FolderError},
         identity::Identity,
         listener::Listen,

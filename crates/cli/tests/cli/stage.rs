@@ -117,7 +117,14 @@ impl Person<'_> {
         self.piped(&[args, &["--json"]].concat()).0
     }
 
-    /// The same for people, whose input goes on too.
+    /// A program that has the profile, is connected, and prints what comes.
+    pub(crate) fn following(&self) -> Going {
+        let mut follow = self.start(&["recv", "--follow"]);
+        follow.noticed("connected");
+        follow
+    }
+
+    /// As [`Self::start`], for people, whose input goes on too.
     pub(crate) fn piped(&self, args: &[&str]) -> (Going, ChildStdin) {
         let (going, mut stdin) = self.silent(args);
         stdin.write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();

@@ -168,8 +168,7 @@ fn a_running_client_shares_its_profile() {
     let server = stage.server();
     let alice = stage.registered("alice", &server);
     let bob = stage.registered("bob", &server);
-    let mut follow = bob.start(&["recv", "--follow"]);
-    follow.noticed("connected");
+    let mut follow = bob.following();
     let sent = alice.run(&["send", "bob", "are you there?", "--wait", "delivered"]);
     assert_eq!(sent.code, 0, "{sent:?}");
     assert_eq!(sent.all("fate").last().unwrap()["state"], "delivered");
@@ -194,8 +193,7 @@ fn a_command_outlives_the_owner_it_went_through() {
     let server = stage.server();
     let alice = stage.registered("alice", &server);
     let bob = stage.registered("bob", &server);
-    let mut owner = alice.start(&["recv", "--follow"]);
-    owner.noticed("connected");
+    let owner = alice.following();
     let mut waiting = alice.start(&["send", "bob", "hello", "--wait", "delivered"]);
     while waiting.next()["state"] != "stored" {}
     owner.end();
@@ -211,8 +209,7 @@ fn a_chat_that_outlives_the_owner_it_went_through_still_has_a_person() {
     let server = stage.server();
     let alice = stage.registered("alice", &server);
     let bob = stage.registered("bob", &server);
-    let mut owner = alice.start(&["recv", "--follow"]);
-    owner.noticed("connected");
+    let owner = alice.following();
     let presence = || bob.run(&["users"]).one("user")["presence"].clone();
     assert_eq!(presence(), "offline");
     let (_chat, _stdin) = alice.piped(&["chat", "--plain"]);

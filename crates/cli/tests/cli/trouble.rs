@@ -160,8 +160,7 @@ fn a_pipe_without_end_is_left_when_the_time_is_up_and_nothing_is_lost_silently()
     let alice = stage.registered("alice", &server);
     let bob = stage.registered("bob", &server);
     // A mailbox that nobody empties takes only so many.
-    let mut follow = bob.start(&["recv", "--follow"]);
-    follow.noticed("connected");
+    let _follow = bob.following();
     let (late, stdin) = alice.piped(&["send", "bob", "--lines", "--timeout", "2s", "--json"]);
     let feeder = feed_without_end(stdin);
     let late = late.done();
@@ -205,8 +204,7 @@ fn too_many_clients_is_a_limit() {
     let server = Server::start(&stage, "127.0.0.1:0", &["--max-clients", "1"]);
     let alice = stage.registered("alice", &server);
     let bob = stage.registered("bob", &server);
-    let mut follow = alice.start(&["recv", "--follow"]);
-    follow.noticed("connected");
+    let follow = alice.following();
     let refused = bob.run(&["users"]);
     assert_eq!(refused.code, 7, "{refused:?}");
     let refused = bob.run(&["send", "alice", "hi"]);

@@ -11,7 +11,7 @@ use crate::{
     cli::{InviteCommand, OneUser, Place, UserCommand},
     print,
     shell::{
-        admin::{Answer, Ask, Invite, UserAction},
+        desk::{Answer, Ask, Invite, UserAction},
         identity::Identity,
         show, temporary,
     },

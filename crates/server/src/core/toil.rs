@@ -56,7 +56,7 @@ pub(super) enum Toil {
 }
 
 impl Toil {
-    /// Requester signatures are verified; `None` where a password is hashed, which costs far more.
+    /// For whom signatures are verified; `None` where a password is hashed, which costs far more.
     pub(super) fn verifies(&self) -> Option<Requester> {
         match self {
             Self::Publish { requester, .. } | Self::List { requester, .. } => Some(*requester),

@@ -4,7 +4,7 @@ use std::{io::BufRead as _, sync::Arc};
 
 use tokio::sync::mpsc;
 
-use super::admin::{Answer, Ask, Desk};
+use super::desk::{Answer, Ask, Desk};
 
 const HELP: &str = "/users  who has an account, who is there, and who is in a chat with whom
 /ls     rooms

@@ -6,12 +6,14 @@ pub(crate) mod backup;
 mod budget;
 pub(crate) mod calls;
 mod console;
+pub(crate) mod desk;
 mod driver;
 pub(crate) mod folder;
 pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod lobby;
 mod peer;
+mod pieces;
 mod priority;
 mod signals;
 pub(crate) mod temporary;
@@ -50,13 +52,14 @@ use crate::{
     tap::{Tap, Untapped},
 };
 use addresses::Addresses;
-use admin::Desk;
 use budget::Budget;
+use desk::Desk;
 use driver::{Driver, Ended};
 use folder::{Folder, FolderError, SocketPlace};
 use identity::{Identity, IdentityError};
 use listener::{Door, Listen};
-use peer::{Common, LONG_AT_ONCE};
+use peer::Common;
+use pieces::LONG_AT_ONCE;
 use signals::{Signals, Told};
 
 /// Inputs of connections that wait for the core. Few: beyond them each connection has one place in the line, so who sends

@@ -1,15 +1,12 @@
 //! One connection: cutting its bytes into requests, and writing what is sent to it.
 
 use std::{
-    cell::RefCell,
-    future::poll_fn,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -18,7 +15,7 @@ use sotto_proto::{
     limits::{MAX_FRAME, MAX_FRAME_BEFORE_LOGIN, MAX_PIPELINED, PEER_SILENCE_MS},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     runtime::Handle,
     sync::{Semaphore, mpsc},
     task::yield_now,
@@ -31,6 +28,7 @@ use super::{
     budget::{Budget, Share},
     driver::Message,
     lobby::Way,
+    pieces::{BEFORE_OTHERS, read_in_turn, read_some, write_in_turn},
 };
 use crate::core::{ConnectionId, Input, SendClass};
 
@@ -42,17 +40,10 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one connection's requests without an answer: two of the longest frames.
 const IN_FLIGHT: usize = 2 * MAX_FRAME;
-/// Bytes read at once, into a buffer of the thread: an idle connection holds none.
-const READ_AT_ONCE: usize = 16 * 1024;
 /// Kinds of requests that hold an auth key, which is not to stay in memory.
 const LOGIN_KINDS: std::ops::RangeInclusive<u16> = 0x0010..=0x0014;
 /// Frames written at once.
 const WRITE_AT_ONCE: usize = 64;
-/// Bytes read or written before other connections have their turn: a megabyte at once would be felt by all of them.
-const BEFORE_OTHERS: usize = 16 * 1024;
-/// How many connections may read or write such a piece of something long at a time: enough for several processors, and
-/// all of them together take some tens of microseconds.
-pub(crate) const LONG_AT_ONCE: usize = 4;
 
 /// What the driver has for a connection.
 #[derive(Debug)]
@@ -215,83 +206,6 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(peer: Peer<S
         drop(timeout(GOODBYE_TIMEOUT, goodbye).await);
     }
     core.disconnected().await;
-}
-
-/// Reads once, into a buffer that belongs to the thread; `Ok(0)` is the end.
-async fn read_some<R: AsyncRead + Unpin>(
-    reading: &mut R,
-    mut take: impl FnMut(&[u8]),
-) -> std::io::Result<usize> {
-    thread_local! {
-        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_AT_ONCE]);
-    }
-    poll_fn(|context| {
-        BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            match Pin::new(&mut *reading).poll_read(context, &mut buffer) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) => {
-                    take(buffer.filled());
-                    Poll::Ready(Ok(buffer.filled().len()))
-                }
-            }
-        })
-    })
-    .await
-}
-
-/// Reads once of something long, in turn with the others who do; whatever else is ready to run comes first.
-async fn read_in_turn<R: AsyncRead + Unpin>(
-    reading: &mut R,
-    long: &Semaphore,
-    mut take: impl FnMut(&[u8]),
-) -> std::io::Result<usize> {
-    loop {
-        {
-            let _turn = long.acquire().await;
-            yield_now().await;
-            if let Poll::Ready(read) = at_once(read_some(reading, &mut take)).await {
-                return read;
-            }
-        }
-        // Nobody waits for a peer with a turn in hand.
-        woken().await;
-    }
-}
-
-/// Writes a piece of something long in the same way.
-async fn write_in_turn<W: AsyncWrite + Unpin>(
-    writing: &mut W,
-    long: &Semaphore,
-    piece: &[u8],
-) -> std::io::Result<()> {
-    let mut left = piece;
-    while !left.is_empty() {
-        let written = {
-            let _turn = long.acquire().await;
-            yield_now().await;
-            at_once(writing.write(left)).await
-        };
-        match written {
-            Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
-            Poll::Ready(written) => left = left.get(written?..).unwrap_or_default(),
-            Poll::Pending => woken().await,
-        }
-    }
-    Ok(())
-}
-
-/// Waits until this task is woken, by what it did last before this.
-async fn woken() {
-    let mut asleep = false;
-    poll_fn(|_| if std::mem::replace(&mut asleep, true) { Poll::Ready(()) } else { Poll::Pending }).await;
-}
-
-/// What a future comes to that does not wait.
-async fn at_once<F: Future>(future: F) -> Poll<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 /// Reads until the peer ends, falls silent or breaks the rules.
