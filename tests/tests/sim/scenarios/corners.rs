@@ -12,8 +12,9 @@ use sotto_client::{
 };
 use sotto_proto::{
     Envelope, QueueNumber,
-    frame::{ClientFrame, ErrorCode, ErrorReply, FrameDecoder, Lists, ServerFrame},
+    frame::{ClientFrame, ErrorCode, ErrorReply, FrameDecoder, KeyCounts, Lists, ServerFrame},
     limits::{DAY_MS, MAILBOX_ENVELOPES, MAX_FRAME},
+    prekey::PrekeyCounts,
     wire::labelled,
 };
 use sotto_store::Store as _;
@@ -232,6 +233,40 @@ fn keys_whose_upload_was_lost_with_the_connection_are_published_on_the_next_one(
     assert_eq!(world.published(world.devices[bob].id).signed, None);
     world.connect(bob);
     world.settle();
+    assert!(world.published(world.devices[bob].id).signed.is_some());
+}
+
+#[test]
+fn a_server_that_stays_busy_for_keys_is_told_of_from_the_third_time_on() {
+    let mut world = World::new(109);
+    let bob = world.person_without_keys("bob");
+    cut_at(&mut world, bob, |frame| matches!(frame, ClientFrame::PublishKeys(_)));
+    // It has no keys when it is asked what it has, and takes none.
+    let refused = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&refused);
+    let asked = Cell::new(false);
+    world.tamper = Some(Box::new(move |_, frame| {
+        Some(match frame {
+            ServerFrame::KeyCounts(_) if asked.replace(!asked.get()) => {
+                ServerFrame::KeyCounts(KeyCounts { counts: PrekeyCounts::default() })
+            }
+            ServerFrame::KeyCounts(_) => {
+                counted.set(counted.get() + 1);
+                let message = "busy".to_owned();
+                ServerFrame::Error(ErrorReply { code: ErrorCode::BUSY, message, retry_after_ms: None })
+            }
+            frame => frame,
+        })
+    }));
+    world.connect(bob);
+    for (times, told) in [(1, false), (2, false), (3, true)] {
+        while refused.get() < times {
+            world.pass(1_000);
+        }
+        assert_eq!(world.warnings(bob).contains("did not take this device's keys"), told, "{times}");
+    }
+    world.tamper = None;
+    world.pass(600_000);
     assert!(world.published(world.devices[bob].id).signed.is_some());
 }
 
