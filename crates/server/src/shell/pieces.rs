@@ -5,12 +5,13 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
-    task::Poll,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     task::yield_now,
 };
 
@@ -53,15 +54,16 @@ pub(super) async fn read_in_turn<R: AsyncRead + Unpin>(
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<usize> {
     loop {
-        {
+        let read = {
             let _turn = long.acquire().await;
             yield_now().await;
-            if let Poll::Ready(read) = at_once(read_some(reading, &mut take)).await {
-                return read;
-            }
+            at_once(read_some(reading, &mut take))
+        };
+        match read {
+            Ok(read) => return read,
+            // Nobody waits for a peer with a turn in hand.
+            Err(ready) => ready.0.notified().await,
         }
-        // Nobody waits for a peer with a turn in hand.
-        woken().await;
     }
 }
 
@@ -76,25 +78,82 @@ pub(super) async fn write_in_turn<W: AsyncWrite + Unpin>(
         let written = {
             let _turn = long.acquire().await;
             yield_now().await;
-            at_once(writing.write(left)).await
+            at_once(writing.write(left))
         };
         match written {
-            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-            Poll::Ready(written) => left = left.get(written?..).unwrap_or_default(),
-            Poll::Pending => woken().await,
+            Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => left = left.get(written?..).unwrap_or_default(),
+            Err(ready) => ready.0.notified().await,
         }
     }
     Ok(())
 }
 
-/// Waits until this task is woken, by what it did last before this.
-async fn woken() {
-    let mut asleep = false;
-    poll_fn(|_| if std::mem::replace(&mut asleep, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+/// Told when it is worth another try. Not the task's own waker: reader and writer of a connection are one task, and what one
+/// of them does would be a reason for the other to try again, and so on without end.
+struct Ready(Notify);
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
 }
 
-/// What a future comes to that does not wait.
-async fn at_once<F: Future>(future: F) -> Poll<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+/// What a future comes to that does not wait, or what tells when it is ready.
+fn at_once<F: Future>(future: F) -> Result<F::Output, Arc<Ready>> {
+    let ready = Arc::new(Ready(Notify::new()));
+    let waker = Waker::from(Arc::clone(&ready));
+    match pin!(future).poll(&mut Context::from_waker(&waker)) {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => Err(ready),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    /// Reader and writer of a connection are one task: what one of them does is no reason for the other to try again.
+    #[tokio::test]
+    async fn who_is_stuck_both_ways_rests() {
+        let (mut peer, stream) = tokio::io::duplex(1024);
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&polls);
+        let stuck = tokio::spawn(async move {
+            let long = Semaphore::new(LONG_AT_ONCE);
+            let (mut reading, mut writing) = tokio::io::split(stream);
+            let read =
+                async { while read_in_turn(&mut reading, &long, |_| ()).await.is_ok_and(|read| read > 0) {} };
+            let write = write_in_turn(&mut writing, &long, &[7; BEFORE_OTHERS]);
+            let mut both = pin!(async { tokio::join!(read, write).1 });
+            poll_fn(|context| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                both.as_mut().poll(context)
+            })
+            .await
+        });
+        let settled = async || {
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            polls.load(Ordering::Relaxed)
+        };
+        // What it sends comes bit by bit, and it takes nothing.
+        for _ in 0..4 {
+            peer.write_all(&[1]).await.unwrap();
+            let before = settled().await;
+            assert_eq!(settled().await, before, "it goes on by itself");
+        }
+        // Both go on when they can.
+        let mut written = vec![0; BEFORE_OTHERS];
+        peer.read_exact(&mut written).await.unwrap();
+        peer.shutdown().await.unwrap();
+        stuck.await.unwrap().unwrap();
+        assert_eq!(written, [7; BEFORE_OTHERS]);
+    }
 }
