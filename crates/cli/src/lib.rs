@@ -122,8 +122,11 @@ fn execute(cli: Cli, out: &mut Output) -> Result<(), Failure> {
                 Command::Demo => command::demo::run(out).await,
                 other => {
                     let until = session::deadline(other.timeout());
+                    let waits = global.password_stdin;
                     let read = move || context(&global, place?, config.notices, until);
-                    command::run(other, input::read(until, "the password", read).await?, out).await
+                    let context =
+                        if waits { input::read(until, "the password", read).await? } else { read()? };
+                    command::run(other, context, out).await
                 }
             }
         };

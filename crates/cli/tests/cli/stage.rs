@@ -82,7 +82,14 @@ impl Person<'_> {
         self.feed(args, "")
     }
 
-    /// The same with input behind the password.
+    /// With the password in a file, in JSON.
+    pub(crate) fn by_file(&self, args: &[&str]) -> Done {
+        let file = self.stage.path("password");
+        std::fs::write(&file, PASSWORD).unwrap();
+        finish(self.command(args).arg("--json").env("SOTTO_PASSWORD_FILE", file), "")
+    }
+
+    /// As [`Self::run`], with input behind the password.
     pub(crate) fn feed(&self, args: &[&str], input: &str) -> Done {
         finish(self.command(args).args(["--json", "--password-stdin"]), &format!("{PASSWORD}\n{input}"))
     }

@@ -176,6 +176,21 @@ fn a_pipe_without_end_is_left_when_the_time_is_up_and_nothing_is_lost_silently()
     assert_eq!(bob.bare(&["history", "--limit", "100000"], "").texts(), expected);
 }
 
+#[test]
+fn a_message_is_taken_and_one_is_printed_however_short_the_time_is() {
+    let stage = Stage::new();
+    let server = stage.server();
+    let (alice, bob) = (stage.registered("alice", &server), stage.registered("bob", &server));
+    assert_eq!(alice.feed(&["send", "bob", "--lines"], "one\ntwo").code, 0);
+    assert_eq!(bob.run(&["recv"]).texts(), ["one", "two"]);
+    // So that nothing comes to a good end in between.
+    drop(server);
+    let sent = bob.by_file(&["send", "alice", "three", "--timeout", "0s"]);
+    assert_eq!((sent.code, sent.one("fate")["state"].as_str()), (124, Some("waiting")), "{sent:?}");
+    let again = bob.by_file(&["recv", "--since", "2000-01-01T00:00:00Z", "--timeout", "0s"]);
+    assert_eq!((again.code, again.texts()), (124, vec!["one".to_owned()]), "{again:?}");
+}
+
 /// More than a pipe holds, and nobody reads it until the time is up.
 #[test]
 fn messages_that_do_not_end_are_left_when_the_time_is_up() {
