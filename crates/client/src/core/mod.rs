@@ -104,8 +104,14 @@ const RESTORED: &str = "restored";
 /// The name of the number in `meta` that says when that was last noticed, Unix milliseconds; 0 for never.
 const RESTORED_MS: &str = "restored_ms";
 
+/// How far the clock may go back before all that was put off on a connection counts for nothing: far above any correction by a
+/// time daemon that slews.
+const SET_BACK_MS: u64 = 10_000;
+
 /// The client's decisions. See the module's text for the contract.
 pub struct Core {
+    /// When the last input came.
+    now_ms: u64,
     me: Me,
     options: CoreOptions,
     link: Link,
@@ -214,6 +220,7 @@ impl Core {
                 certificate: identity.certificate,
             },
             options,
+            now_ms: 0,
             link: Link::Down,
             connection: Connection::Connecting,
             requests: Requests::default(),
@@ -262,6 +269,7 @@ impl Core {
         out: &mut Vec<Output>,
     ) -> Result<(), CoreError> {
         let step = &mut Step { now_ms, rng, tx, out };
+        self.look_at_clock(step);
         match input {
             Input::Connected { spki, exporter } => self.connected(step, spki, exporter),
             Input::Frame(frame) => return self.frame(step, &frame),
@@ -272,6 +280,22 @@ impl Core {
             Input::Tick => {}
         }
         Ok(())
+    }
+
+    /// Where the clock was set back, what was put off until some time would wait for that time to come again: the connection is
+    /// given up, and with the next one everything is due.
+    fn look_at_clock(&mut self, step: &mut Step<'_, '_>) {
+        let set_back = step.now_ms.saturating_add(SET_BACK_MS) < self.now_ms;
+        self.now_ms = step.now_ms;
+        if !set_back {
+            return;
+        }
+        (self.refilled_ms, self.recount_ms, self.held_looked_ms) = (0, None, 0);
+        self.asking.clear();
+        if !matches!(self.link, Link::Down | Link::Stopped) {
+            let error = ClientError::new(ErrorKind::Unreachable, "the clock of this machine was set back");
+            self.close(step, error, true);
+        }
     }
 
     /// Ends a batch of inputs: tells the server what was committed, sends what can be sent, and keeps what changed.

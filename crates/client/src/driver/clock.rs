@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How much further than the monotonic clock the wall clock may run between two looks before the machine is taken to
-/// have slept: far above any correction by a time daemon that slews, far below the keep-alive.
+/// How far the wall clock and the monotonic clock may part between two looks before the machine is taken to
+/// have slept, or its clock to have been set: far above any correction by a time daemon that slews, far below the keep-alive.
 const JUMP: Duration = Duration::from_secs(10);
 
 /// Unix milliseconds. A clock before 1970 counts as 1970.
@@ -28,11 +28,12 @@ impl SleepWatch {
 
     /// Whether the clocks have parted since the last look.
     pub(super) fn jumped(&mut self, wall_ms: u64, steady: Instant) -> bool {
-        let wall = Duration::from_millis(wall_ms.saturating_sub(self.wall_ms));
-        let expected = steady.saturating_duration_since(self.steady);
+        let passed = steady.saturating_duration_since(self.steady);
+        let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        let expected_ms = self.wall_ms.saturating_add(passed_ms);
         self.wall_ms = wall_ms;
         self.steady = steady;
-        wall > expected.saturating_add(JUMP)
+        Duration::from_millis(wall_ms.abs_diff(expected_ms)) > JUMP
     }
 }
 
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sleep_shows_once_and_a_clock_set_back_does_not() {
+    fn a_sleep_shows_once_and_so_does_a_clock_that_is_set() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut watch = SleepWatch::new(1_000_000, start);
@@ -49,7 +50,8 @@ mod tests {
         assert!(!watch.jumped(1_034_000, after(30)), "four seconds of slew are no sleep");
         assert!(watch.jumped(4_634_000, after(45)), "an hour passed outside");
         assert!(!watch.jumped(4_649_000, after(60)));
-        assert!(!watch.jumped(1_000, after(75)), "set back");
-        assert!(!watch.jumped(16_000, after(90)));
+        assert!(!watch.jumped(4_655_000, after(75)), "nine seconds back are none");
+        assert!(watch.jumped(1_000, after(90)), "set back");
+        assert!(!watch.jumped(16_000, after(105)));
     }
 }

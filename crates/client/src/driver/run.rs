@@ -201,6 +201,8 @@ impl Driver {
         let now = Instant::now();
         if self.sleep.jumped(now_ms(), now) {
             self.slept(now);
+            // The core's time to wake may be far away now.
+            self.inbox.push_back(Input::Tick);
         }
         if let Link::Up(up) = &mut self.link
             && up.is_dead(now)

@@ -1,6 +1,7 @@
 //! Random histories: people write, devices and the server crash at any step, connections break; after the last fault
 //! everything that was written stands on every screen once and in order, and every sender knows it.
 
+mod clocks;
 mod company;
 mod hostile;
 mod setback;

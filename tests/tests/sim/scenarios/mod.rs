@@ -2,6 +2,7 @@
 
 mod blocks;
 mod chats;
+mod clocks;
 mod corners;
 mod delivery;
 mod devices;

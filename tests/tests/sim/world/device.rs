@@ -118,6 +118,15 @@ impl World {
         }
     }
 
+    /// Sets a device's clock so many days off, as its driver notices.
+    pub(crate) fn set_clock(&mut self, index: usize, days: i64) {
+        let device = &mut self.devices[index];
+        device.skew_ms = days * i64::try_from(DAY_MS).unwrap();
+        if device.core.is_some() {
+            device.inbox.push_back(ClientInput::Tick);
+        }
+    }
+
     pub(crate) fn connected(&self, index: usize) -> bool {
         self.devices[index].connection.is_some()
     }
