@@ -211,4 +211,12 @@ mod tests {
         assert_eq!(said_now(NOW_MS, u64::MAX), NOW_MS + AHEAD_MS);
         assert_eq!(said_now(NOW_MS, 0), NOW_MS);
     }
+
+    #[test]
+    fn what_was_taken_stays_in_bounds_where_this_devices_clock_is_then_set_back_by_a_day() {
+        const NOW_MS: u64 = 1_790_000_000_000;
+        let heard_ms = said_then(NOW_MS, u64::MAX, u64::MAX);
+        assert!(!is_unbounded(NOW_MS - DAY_MS, heard_ms));
+        assert!(is_unbounded(NOW_MS, u64::MAX));
+    }
 }

@@ -3,10 +3,14 @@
 use std::{cell::Cell, rc::Rc};
 
 use sotto_client::{
-    api::{AccountCommand, ChatCommand, Command, ErrorKind, Event, Fate, Reply},
+    api::{AccountCommand, ChatCommand, Command, ErrorKind, Event, Fate, Reply, RowBody},
     store::{BlockRecord, StoreError},
 };
-use sotto_proto::frame::{ErrorCode, ErrorReply, ServerFrame};
+use sotto_proto::{
+    AccountId,
+    frame::{ErrorCode, ErrorReply, ServerFrame},
+    limits::{DAY_MS, MAX_BLOCKED},
+};
 
 use crate::world::World;
 
@@ -254,4 +258,142 @@ fn a_server_that_is_busy_is_told_of_a_block_when_it_said_and_not_before() {
     assert_eq!(asked(&world), 2);
     let bob_account = world.accounts[world.devices[bob].account].id;
     assert_eq!(world.blocked_by(world.devices[alice].account), [bob_account]);
+}
+
+#[test]
+fn a_block_goes_along_with_a_new_identity_that_is_accepted() {
+    let mut world = World::new(150);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(bob, "alice", "before");
+    world.pass(2_000);
+    block(&mut world, alice, "bob", true);
+    let old = world.accounts[world.devices[bob].account].id;
+    assert_eq!(world.blocked_by(world.devices[alice].account), [old]);
+    // Bob lost everything, and so did the server: he is somebody new under the same name.
+    world.crash(bob);
+    // So long that alice publishes keys again to a server that has none.
+    world.pass(DAY_MS);
+    world.forget_everything();
+    world.register_again(alice);
+    let new = world.person("bob");
+    world.connect(alice);
+    world.pass(5_000);
+    let meanwhile = world.send(new, "alice", "it is me, with a new machine");
+    world.pass(5_000);
+    assert_eq!(world.fate(new, meanwhile), Fate::Taken, "nobody blocks this account yet");
+    world.accept_identity(alice, "bob");
+    world.pass(120_000);
+    assert!(is_blocked(&mut world, alice, "bob"));
+    let id = world.accounts[world.devices[new].account].id;
+    assert!(world.blocked_by(world.devices[alice].account).contains(&id));
+    let refused = world.send(new, "alice", "and again");
+    assert_eq!(world.fate(new, refused), Fate::Refused);
+    world.pass(120_000);
+    let texts: Vec<_> = world.rows(alice).into_iter().map(|row| row.body).collect();
+    assert_eq!(texts, [RowBody::Text("before".to_owned())]);
+}
+
+/// Alice and a laptop of hers, which both know everybody of these; what was asked for until now is forgotten.
+fn with_laptop(seed: u64, others: &[&str]) -> (World, usize, usize) {
+    let mut world = World::new(seed);
+    let alice = world.person("alice");
+    let account = world.devices[alice].account;
+    let others: Vec<usize> = others.iter().map(|name| world.person(name)).collect();
+    let laptop = world.second_device(account, None);
+    for index in others.iter().copied().chain([alice]) {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    for index in others {
+        world.send(index, "alice", "hello");
+    }
+    world.pass(120_000);
+    world.devices[laptop].asked.clear();
+    (world, alice, laptop)
+}
+
+#[test]
+fn of_a_block_on_another_device_the_server_is_asked_nothing_where_the_blocked_are_known() {
+    let (mut world, alice, laptop) = with_laptop(151, &["bob"]);
+    block(&mut world, alice, "bob", true);
+    world.pass(5_000);
+    assert!(is_blocked(&mut world, laptop, "bob"));
+    assert!(!world.devices[laptop].asked.contains(&"LookupLists"), "{:?}", world.devices[laptop].asked);
+    // Whose name it does not know it has to ask for.
+    world.person("carol");
+    block(&mut world, alice, "carol", true);
+    world.pass(5_000);
+    assert!(is_blocked(&mut world, laptop, "carol"));
+    assert!(world.devices[laptop].asked.contains(&"LookupLists"));
+}
+
+#[test]
+fn a_device_with_as_many_blocks_as_there_may_be_turns_away_one_more_and_nothing_else() {
+    const FULL: &str = "users are blocked already";
+    let (mut world, alice, laptop) = with_laptop(152, &["bob", "carol"]);
+    let [bob, carol] = ["bob", "carol"]
+        .map(|name| world.accounts.iter().find(|known| known.name.as_str() == name).unwrap().id);
+    let strangers: Vec<AccountId> = (1..MAX_BLOCKED).map(|_| AccountId(world.random())).collect();
+    world.devices[laptop]
+        .store
+        .transaction::<_, StoreError>(|tx| {
+            for account in strangers.into_iter().chain([bob]) {
+                let block = BlockRecord { account, blocked: true, clock_ms: 1 };
+                tx.decide_block(&block)?;
+                tx.set_told(&block)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    // The same once more is no more than before.
+    block(&mut world, alice, "bob", true);
+    world.pass(5_000);
+    assert!(is_blocked(&mut world, laptop, "bob"));
+    assert!(!world.warnings(laptop).contains(FULL));
+    block(&mut world, alice, "carol", true);
+    world.pass(5_000);
+    assert!(!is_blocked(&mut world, laptop, "carol"));
+    assert_eq!(world.warnings(laptop).matches(FULL).count(), 1);
+    assert!(
+        world.blocked_by(world.devices[alice].account).contains(&carol),
+        "the other device has told the server"
+    );
+    // To lift one is never too much.
+    for name in ["carol", "bob"] {
+        block(&mut world, alice, name, false);
+    }
+    world.pass(5_000);
+    assert_eq!(world.warnings(laptop).matches(FULL).count(), 1);
+    assert!(!is_blocked(&mut world, laptop, "bob"));
+    block(&mut world, alice, "carol", true);
+    world.pass(5_000);
+    assert!(is_blocked(&mut world, laptop, "carol"), "there is room again");
+}
+
+#[test]
+fn a_block_of_somebody_whom_the_server_does_not_know_is_no_alarm_and_keeps_up_no_other() {
+    let mut world = World::new(153);
+    let (alice, _, carol) = (world.person("alice"), world.person("bob"), world.person("carol"));
+    let mut unknown = true;
+    world.tamper = Some(Box::new(move |index, frame| {
+        Some(match frame {
+            ServerFrame::Done if index == 0 && std::mem::take(&mut unknown) => {
+                let message = "there is no such account".to_owned();
+                ServerFrame::Error(ErrorReply {
+                    code: ErrorCode::UNKNOWN_USER,
+                    message,
+                    retry_after_ms: None,
+                })
+            }
+            frame => frame,
+        })
+    }));
+    block(&mut world, alice, "bob", true);
+    block(&mut world, alice, "carol", true);
+    world.pass(60_000);
+    assert_eq!(world.warnings(alice), "");
+    let asked = world.devices[alice].asked.iter().filter(|kind| **kind == "Block").count();
+    assert_eq!(asked, 2, "each is told once");
+    let carol = world.accounts[world.devices[carol].account].id;
+    assert!(world.blocked_by(world.devices[alice].account).contains(&carol));
 }
