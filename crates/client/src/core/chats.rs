@@ -220,3 +220,22 @@ fn names(texts: Vec<String>) -> Vec<String> {
     let valid = texts.into_iter().filter_map(|text| name(&text));
     valid.take(MAX_INVITED + 1).map(|name| name.to_string()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_more_were_open_than_are_remembered_some_are_believed_to_be_open_still() {
+        for (count, still) in [(1, false), (MAX_OPEN, false), (MAX_OPEN + 1, true)] {
+            let mut chats = Chats::default();
+            assert!(!chats.any());
+            for id in (0..).take(count) {
+                chats.opened(ChatId(id));
+                assert!(chats.any() && chats.open.len() <= MAX_OPEN);
+            }
+            chats.open.clear();
+            assert_eq!(chats.any(), still, "{count}");
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! Live chats: what everybody sees of invitations, however they meet.
 
 use sotto_client::api::{ChatCommand, ChatEvent, Command, ErrorKind, Fate, Reply, User};
-use sotto_proto::frame::{ChatEnd, ChatId, InviteEnd, Invited, ServerFrame};
+use sotto_proto::{
+    frame::{ChatEnd, ChatId, ErrorCode, ErrorReply, InviteEnd, Invited, ServerFrame},
+    limits::MAX_INVITED,
+};
 
 use crate::world::World;
 
@@ -219,4 +222,99 @@ fn what_is_no_name_is_not_shown() {
     inviting(&mut world, alice, "bob");
     let [ChatEvent::Invited { with, .. }] = &world.chat_events(bob)[..] else { panic!() };
     assert_eq!(&with[..], ["carol"]);
+}
+
+#[test]
+fn what_ended_before_is_not_lost_with_the_connection() {
+    let (mut world, alice, bob) = two();
+    let chat = inviting(&mut world, alice, "bob");
+    world.command(bob, accept(chat)).unwrap();
+    world.command(bob, quit(chat)).unwrap();
+    let again = inviting(&mut world, alice, "bob");
+    world.command(bob, Command::Chat(ChatCommand::Deny(again))).unwrap();
+    for index in [alice, bob] {
+        world.chat_events(index);
+        world.disconnect(index);
+    }
+    world.settle();
+    for index in [alice, bob] {
+        assert_eq!(world.chat_events(index), [], "{index}");
+    }
+}
+
+#[test]
+fn whether_a_person_sits_there_is_said_when_it_changes_and_at_the_login_and_not_besides() {
+    let (mut world, alice, bob) = two();
+    let said =
+        |world: &World| world.devices[bob].asked.iter().filter(|kind| **kind == "SetInteractive").count();
+    assert_eq!((said(&world), presence(&mut world, alice, "bob").presence.as_str()), (0, "available"));
+    world.interactive(bob, false);
+    assert_eq!((said(&world), presence(&mut world, alice, "bob").presence.as_str()), (1, "offline"));
+    world.disconnect(bob);
+    world.interactive(bob, true);
+    world.connect(bob);
+    world.settle();
+    assert_eq!((said(&world), presence(&mut world, alice, "bob").presence.as_str()), (1, "available"));
+}
+
+#[test]
+fn as_many_as_may_be_invited_all_see_each_other_and_one_more_is_too_many() {
+    let mut world = World::new(41);
+    let alice = world.person("alice");
+    let names: Vec<String> = (0..=MAX_INVITED).map(|number| format!("guest{number:02}")).collect();
+    let guests: Vec<usize> = names.iter().map(|name| world.person(name)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let error = world.command(alice, invite(&names)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(!world.devices[alice].asked.contains(&"Invite"), "the server need not be asked");
+    let (names, guests) = (&names[..MAX_INVITED], &guests[..MAX_INVITED]);
+    let Ok(Reply::Inviting { chat, .. }) = world.command(alice, invite(names)) else { panic!() };
+    for index in guests.iter().copied().chain([alice]) {
+        world.chat_events(index);
+    }
+    for index in guests {
+        assert_eq!(world.command(*index, accept(chat)), Ok(Reply::Done));
+    }
+    for (index, own) in guests.iter().zip(names).chain([(&alice, &"alice")]) {
+        let mut expected: Vec<&str> =
+            names.iter().copied().chain(["alice"]).filter(|name| name != own).collect();
+        let events = world.chat_events(*index);
+        let [ChatEvent::Started { with, .. }] = &events[..] else { panic!("{own}: {events:?}") };
+        let mut with: Vec<&str> = with.iter().map(String::as_str).collect();
+        with.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(with, expected, "{own}");
+    }
+}
+
+#[test]
+fn who_is_in_a_chat_is_told_that_another_is_not_possible_now() {
+    let (mut world, alice, bob) = two();
+    world.person("carol");
+    let chat = inviting(&mut world, alice, "bob");
+    assert_eq!(world.command(bob, accept(chat)), Ok(Reply::Done));
+    let error = world.command(alice, invite(&["carol"])).unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Invalid, "that cannot be done now"));
+    assert!(error.cause.is_some(), "the server says what stands in the way");
+    world.command(alice, quit(chat)).unwrap();
+    inviting(&mut world, alice, "carol");
+}
+
+#[test]
+fn a_server_without_live_chats_is_said_to_have_none() {
+    let (mut world, alice, _) = two();
+    let cancel = |chat| Command::Chat(ChatCommand::Cancel(chat));
+    let chat = inviting(&mut world, alice, "bob");
+    world.command(alice, cancel(chat)).unwrap();
+    world.tamper = Some(Box::new(|_, frame| {
+        Some(match frame {
+            ServerFrame::Inviting(_) => {
+                let message = "unknown request".to_owned();
+                ServerFrame::Error(ErrorReply { code: ErrorCode::UNSUPPORTED, message, retry_after_ms: None })
+            }
+            frame => frame,
+        })
+    }));
+    let error = world.command(alice, invite(&["bob"])).unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Version, "this server has no live chats"));
 }
