@@ -127,3 +127,24 @@ fn a_change_on_another_device_is_noticed_when_a_password_is_used() {
     assert!(world.with_key(alice, WithKey::Remove { device, key: NEW }).is_ok());
     assert!(world.warnings(alice).contains("the account's password was changed on another device"));
 }
+
+#[test]
+fn only_of_a_password_that_was_checked_it_is_said_that_it_is_wrong() {
+    let mut world = World::new(76);
+    let alice = world.person("alice");
+    let wrong = world.with_key(alice, change(NEW, AuthKey([9; 32]))).unwrap_err();
+    assert_eq!((wrong.kind, wrong.message.as_str()), (ErrorKind::LoginNeeded, "the password is wrong"));
+    world.pass(60_000);
+    world.tamper = Some(Box::new(|_, frame| {
+        Some(match frame {
+            ServerFrame::Done => {
+                let (code, message) = (ErrorCode::RATE_LIMITED, "try again in 5 s".to_owned());
+                ServerFrame::Error(ErrorReply { code, message, retry_after_ms: Some(5_000) })
+            }
+            frame => frame,
+        })
+    }));
+    let busy = world.with_key(alice, change(PASSWORD, NEW)).unwrap_err();
+    assert_eq!(busy.kind, ErrorKind::Limit);
+    assert!(!busy.message.contains("wrong"), "{busy:?}");
+}
