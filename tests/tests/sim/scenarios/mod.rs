@@ -1,6 +1,8 @@
 //! Named scenarios: one story each, and what everybody must see in the end.
 
+mod account;
 mod blocks;
+mod changes;
 mod chats;
 mod clocks;
 mod corners;

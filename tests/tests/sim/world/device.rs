@@ -62,7 +62,7 @@ impl Device {
 
     fn hears(&mut self, now_ms: u64, fates: bool) {
         self.fates_told_ms.extend(fates.then_some(now_ms));
-        if now_ms - self.heard_ms > DAY_MS {
+        if now_ms.saturating_sub(self.heard_ms) > DAY_MS {
             self.silences.push((self.heard_ms, now_ms));
         }
         self.heard_ms = now_ms;

@@ -11,7 +11,9 @@ use sotto_proto::{
     AccountId, Certificate, DeviceId, DeviceList, ListHash, SignedCertificate, SignedDeviceList, Username,
     VersionRange,
     device_list::Revocation,
-    frame::{AuthKey, ClientFrame, FrameDecoder, Hello, PasswordLogin, Register, RequestDevice},
+    frame::{
+        AuthKey, ClientFrame, FrameDecoder, Hello, PasswordLogin, Register, RequestDevice, ResetAccount,
+    },
     limits::MAX_FRAME,
 };
 use sotto_server::core::Input as ServerInput;
@@ -176,17 +178,51 @@ impl World {
         let (device_key, identity_key) = (secret.device_key(), secret.identity_key());
         let code = PendingCode::of(&known.id, &known.secret.public(), &id, &device_key, &identity_key);
         let login = PasswordLogin { username: known.name.to_string(), auth_key };
+        let request = RequestDevice { device: id, device_key, identity_key };
+        self.ask_by_password(login, ClientFrame::RequestDevice(request));
+        Stranger { id, secret, code }
+    }
+
+    /// Somebody who knows an account's password, and has none of its keys, asks for a new identity of it.
+    pub(crate) fn ask_for_new_identity(&mut self, account: usize) {
+        let (secret, device) =
+            (AccountSecret::generate(&mut self.rng), DeviceSecret::generate(&mut self.rng));
+        let (id, device_id) = (AccountId(self.random()), DeviceId(self.random()));
+        let username = self.accounts[account].name.clone();
+        let login = PasswordLogin { username: username.to_string(), auth_key: PASSWORD };
+        let certificate = secret
+            .sign_certificate(&Certificate {
+                username: username.clone(),
+                account: id,
+                account_key: secret.public(),
+                device: device_id,
+                device_key: device.device_key(),
+                identity_key: device.identity_key(),
+                created_ms: self.now_ms,
+            })
+            .unwrap();
+        let list = DeviceList {
+            username,
+            account: id,
+            account_key: secret.public(),
+            number: self.now_ms / 1000,
+            previous: ListHash([0; 32]),
+            devices: vec![certificate],
+            revocations: Vec::new(),
+        };
+        let list = secret.sign_device_list(&list).unwrap().as_bytes().to_vec().into();
+        self.ask_by_password(login, ClientFrame::ResetAccount(ResetAccount { list }));
+        self.settle();
+    }
+
+    fn ask_by_password(&mut self, login: PasswordLogin, frame: ClientFrame) {
         let connection = self.connect_server();
         let hello = Hello { versions: VersionRange::OURS, software: "simulation".to_owned() };
-        let request = RequestDevice { device: id, device_key, identity_key };
-        for (number, frame) in [
-            (1, ClientFrame::Hello(hello)),
-            (2, ClientFrame::PasswordLogin(login)),
-            (3, ClientFrame::RequestDevice(request)),
-        ] {
+        for (number, frame) in
+            [(1, ClientFrame::Hello(hello)), (2, ClientFrame::PasswordLogin(login)), (3, frame)]
+        {
             self.to_server.push_back((connection, number, frame));
         }
-        Stranger { id, secret, code }
     }
 
     /// A machine that was approved finishes its profile with what the server has in its account's list; `None` if it is
