@@ -43,8 +43,12 @@ impl Core {
         let (from, trust) = if unattributed {
             (String::new(), Trust::Unconfirmed)
         } else {
-            self.name_of(tx, &stored.sender)?
-                .unwrap_or_else(|| (format!("id:{}", stored.sender), Trust::Unconfirmed))
+            match self.name_of(tx, &stored.sender)? {
+                Some(known) => known,
+                // From the identity that the name had before another one was accepted for it.
+                None if stored.sender != stored.conversation => (conversation.clone(), Trust::Unconfirmed),
+                None => (format!("id:{}", stored.sender), Trust::Unconfirmed),
+            }
         };
         let unreached = match stored.fate {
             None => Vec::new(),

@@ -3,7 +3,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use sotto_client::{
-    api::{AccountCommand, ChatCommand, Command, ErrorKind, Event, Fate, Reply, RowBody},
+    api::{AccountCommand, ChatCommand, Command, ErrorKind, Event, Fate, Reply, RowBody, Trust},
     store::{BlockRecord, StoreError},
 };
 use sotto_proto::{
@@ -289,8 +289,9 @@ fn a_block_goes_along_with_a_new_identity_that_is_accepted() {
     let refused = world.send(new, "alice", "and again");
     assert_eq!(world.fate(new, refused), Fate::Refused);
     world.pass(120_000);
-    let texts: Vec<_> = world.rows(alice).into_iter().map(|row| row.body).collect();
-    assert_eq!(texts, [RowBody::Text("before".to_owned())]);
+    let shown: Vec<_> = world.rows(alice).into_iter().map(|row| (row.from, row.trust, row.body)).collect();
+    let before = RowBody::Text("before".to_owned());
+    assert_eq!(shown, [("bob".to_owned(), Trust::Unconfirmed, before)], "it is from who had the name then");
 }
 
 /// Alice and a laptop of hers, which both know everybody of these; what was asked for until now is forgotten.
