@@ -9,14 +9,19 @@ mod corners;
 mod delivery;
 mod devices;
 mod enrolment;
+mod face;
 mod full;
 mod hostile;
 mod identity;
+mod keyless;
 mod lies;
 mod long;
+mod lookups;
 mod own;
 mod password;
 mod restore;
+mod told;
+mod undelivered;
 
 fn texts(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix} {number}")).collect()

@@ -295,3 +295,38 @@ fn what_the_identity_before_was_sent_is_not_sent_to_the_next_one_when_the_server
     let warned = "a message to bob did not arrive: the server lost it, and it was for the identity before";
     assert!(world.warnings(alice).contains(warned), "{}", world.warnings(alice));
 }
+
+#[test]
+fn what_the_identity_before_was_sent_is_not_for_one_that_comes_with_the_very_same_ids() {
+    let mut world = World::new(34);
+    let alice = world.person("alice");
+    // From before bob registered.
+    let copy = world.store.copy(1_000_000);
+    let bob = world.person("bob");
+    world.send(alice, "bob", "one");
+    world.pass(5_000);
+    world.crash(bob);
+    let two = world.send(alice, "bob", "two");
+    assert_eq!(world.fate(alice, two), Fate::Stored);
+    world.disconnect(alice);
+    let three = world.send(alice, "bob", "three");
+    world.tamper = Some(Box::new(|_, frame| match frame {
+        // The server does not say yet what it has lost.
+        ServerFrame::Fates(mut fates) => {
+            fates.states.fill(FateState::Waiting);
+            Some(ServerFrame::Fates(fates))
+        }
+        frame => Some(frame),
+    }));
+    world.put_back(copy);
+    let new = world.usurper(bob);
+    world.connect(alice);
+    world.pass(60_000);
+    assert_eq!(world.fate(alice, three), Fate::Held);
+    world.accept_identity(alice, "bob");
+    world.pass(60_000);
+    world.tamper = None;
+    world.pass(2 * DAY_MS);
+    assert_eq!((world.fate(alice, two), world.fate(alice, three)), (Fate::Refused, Fate::Delivered));
+    assert_eq!(world.screen(new), ["alice: three"]);
+}
