@@ -6,7 +6,10 @@ use sotto_client::{
     api::{Command, ErrorKind, Fate, Reply},
     core::WithKey,
 };
-use sotto_proto::frame::{ErrorCode, ErrorReply, Lists, ServerFrame};
+use sotto_proto::{
+    frame::{ErrorCode, ErrorReply, Lists, ServerFrame},
+    limits::MAX_LISTS,
+};
 
 use crate::world::{PASSWORD, World};
 
@@ -168,4 +171,21 @@ fn a_list_that_is_withheld_is_asked_for_once_a_minute_and_its_change_told_once()
     let asked = world.devices[alice].asked.iter().filter(|frame| **frame == "LookupLists").count();
     assert!((9..=11).contains(&asked), "{asked} times in ten minutes");
     assert_eq!(world.warnings(alice).matches("the identity of bob has changed").count(), 1);
+}
+
+#[test]
+fn many_names_are_asked_for_in_as_few_questions_as_the_server_allows() {
+    let mut world = World::new(336);
+    let alice = world.person("alice");
+    world.disconnect(alice);
+    let messages: Vec<_> =
+        (0..20).map(|number| world.send(alice, &format!("user-{number}"), "are you there?")).collect();
+    world.devices[alice].asked.clear();
+    world.connect(alice);
+    world.pass(5_000);
+    for message in messages {
+        assert_eq!(world.fate(alice, message), Fate::UnknownUser);
+    }
+    let asked = world.devices[alice].asked.iter().filter(|frame| **frame == "LookupLists").count();
+    assert_eq!(asked, 20usize.div_ceil(MAX_LISTS));
 }

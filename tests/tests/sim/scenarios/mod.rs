@@ -18,6 +18,7 @@ mod lies;
 mod long;
 mod lookups;
 mod own;
+mod own_lists;
 mod password;
 mod restore;
 mod told;

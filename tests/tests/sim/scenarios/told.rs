@@ -25,7 +25,7 @@ use sotto_store::StoreConfig;
 use crate::world::{Observed, World};
 
 /// A device tells another one whatever it likes, as a changed program can.
-fn tells(world: &mut World, from: usize, to: usize, body: &Body) {
+pub(super) fn tells(world: &mut World, from: usize, to: usize, body: &Body) {
     let (account, device) = (world.accounts[world.devices[to].account].id, world.devices[to].id);
     let (message, now_ms) = (MessageId(world.random()), world.now_ms);
     let entry = NewEntry {
@@ -126,9 +126,10 @@ fn nobody_else_says_late_what_one_has_written_oneself() {
         let (inner, body) = (kind::TEXT, words.as_bytes().to_vec());
         let sent = Body::SyncSent { place: Place::Account(account), kind: inner, body: body.clone() };
         let failed = BodyHash([1; 32]);
-        match as_sent {
-            true => Body::Resent { failed, kind: sent.kind(), body: sent.encode() },
-            false => Body::Resent { failed, kind: inner, body },
+        if as_sent {
+            Body::Resent { failed, kind: sent.kind(), body: sent.encode() }
+        } else {
+            Body::Resent { failed, kind: inner, body }
         }
     };
     tells(&mut world, laptop, alice, &resent("I owe you one", true));

@@ -4,7 +4,12 @@ use sotto_client::{
     api::{Command, Event, Fate, Recipient},
     core::Input,
 };
-use sotto_proto::limits::{DAY_MS, MAX_FATES_PER_QUERY};
+use sotto_proto::{
+    frame::ServerFrame,
+    limits::{DAY_MS, MAX_FATES_PER_QUERY},
+};
+use sotto_server::core::CoreConfig;
+use sotto_store::StoreConfig;
 
 use crate::world::World;
 
@@ -13,7 +18,7 @@ fn warned(world: &World, index: usize) -> Vec<String> {
     world.warnings(index).lines().map(str::to_owned).collect()
 }
 
-/// Alice writes to some names while she has no connection, as often as said, and connects when it is too late for all of it.
+/// Alice writes to some names while she has no connection, as often as said, and connects when it is too late.
 fn too_late(seed: u64, written: &[(&str, usize)]) -> (World, usize) {
     let mut world = World::new(seed);
     let alice = world.person("alice");
@@ -117,4 +122,54 @@ fn what_the_server_has_removed_is_told_of_together_however_many_questions_it_tak
          sotto history @bob"
     );
     assert_eq!(warned(&world, alice), [told]);
+}
+
+#[test]
+fn what_may_have_arrived_is_not_said_to_be_lost() {
+    let mut world = World::new(365);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "before");
+    world.tamper = Some(Box::new(move |index, frame| match frame {
+        ServerFrame::Submitted(_) | ServerFrame::Taken(_) | ServerFrame::Deliver(_) if index == alice => None,
+        frame => Some(frame),
+    }));
+    let message = world.send(alice, "bob", "while nobody answered");
+    assert_eq!(world.screen(bob), ["alice: before", "alice: while nobody answered"]);
+    world.crash(alice);
+    world.disconnect(bob);
+    world.pass(60 * DAY_MS);
+    world.start(alice);
+    world.connect(alice);
+    world.pass(60_000);
+    assert_eq!(world.fate(alice, message), Fate::Expired);
+    let warnings = warned(&world, alice);
+    let (may, late) = ("a message to bob may not have arrived: ", "did not arrive");
+    assert!(warnings.iter().any(|line| line.starts_with(may)), "{warnings:?}");
+    assert!(!warnings.iter().any(|line| line.contains(late)), "{warnings:?}");
+}
+
+#[test]
+fn what_waits_for_one_device_of_its_recipient_is_not_said_to_be_lost_with_the_copy_for_another() {
+    let store = StoreConfig { mailbox_envelopes: 4, mailbox_floor_places: 0, ..StoreConfig::default() };
+    let mut world = World::with(366, CoreConfig::default(), store);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.pass(2_000);
+    let laptop = world.second_device(world.devices[bob].account, None);
+    for index in [alice, bob] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    // Its mailbox fills up; the other one's is read.
+    world.disconnect(laptop);
+    for number in 0..6 {
+        world.send(alice, "bob", &format!("number {number}"));
+    }
+    world.disconnect(bob);
+    let last = world.send(alice, "bob", "for whoever comes back");
+    world.pass(15 * DAY_MS);
+    assert_eq!(world.copy_fate(alice, last, laptop), Some(Fate::Expired));
+    assert_eq!((world.fate(alice, last), warned(&world, alice)), (Fate::Stored, Vec::new()));
+    world.connect(bob);
+    world.pass(5_000);
+    assert_eq!(world.fate(alice, last), Fate::Delivered);
 }
