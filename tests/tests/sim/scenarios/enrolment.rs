@@ -7,7 +7,7 @@ use super::texts;
 use crate::world::{Held, World};
 
 /// How often a device sent a request of this kind.
-fn asked(world: &World, index: usize, kind: &str) -> usize {
+pub(super) fn asked(world: &World, index: usize, kind: &str) -> usize {
     world.devices[index].asked.iter().filter(|asked| **asked == kind).count()
 }
 
@@ -19,7 +19,7 @@ fn still_pinned(world: &mut World, index: usize) {
 }
 
 /// Bob has a laptop, and all devices know it.
-fn with_laptop(world: &mut World) -> (usize, usize, usize) {
+pub(super) fn with_laptop(world: &mut World) -> (usize, usize, usize) {
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     world.pass(2_000);
     let laptop = world.second_device(world.devices[bob].account, None);
