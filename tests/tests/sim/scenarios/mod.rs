@@ -20,6 +20,7 @@ mod long;
 mod lookups;
 mod own;
 mod own_lists;
+mod ownlist;
 mod password;
 mod restore;
 mod told;
