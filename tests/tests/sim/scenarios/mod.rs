@@ -23,6 +23,7 @@ mod own_lists;
 mod ownlist;
 mod password;
 mod restore;
+mod silence;
 mod told;
 mod undelivered;
 
