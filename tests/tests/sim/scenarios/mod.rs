@@ -22,6 +22,7 @@ mod own;
 mod own_lists;
 mod ownlist;
 mod password;
+mod prekeys;
 mod restore;
 mod silence;
 mod told;
