@@ -15,6 +15,7 @@ mod full;
 mod hostile;
 mod identity;
 mod keyless;
+mod lanes;
 mod lies;
 mod long;
 mod lookups;
