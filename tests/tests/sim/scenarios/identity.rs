@@ -280,3 +280,45 @@ fn a_list_that_names_another_contacts_account_leads_nothing_astray() {
     assert_eq!(world.screen(bob), ["alice: for bob alone"]);
     assert_eq!(world.fate(alice, secret), Fate::Delivered);
 }
+
+#[test]
+fn what_waits_is_held_once_the_server_has_shown_an_old_list_and_not_before_it_has_answered() {
+    let mut world = World::new(340);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.pass(2_000);
+    world.store.set_disk_full(true);
+    let waits = world.send(alice, "bob", "for all your devices");
+    assert_eq!(world.fate(alice, waits), Fate::Refused);
+    world.store.set_disk_full(false);
+    let account = world.devices[bob].account;
+    let old = world.accounts[account].list.as_bytes().to_vec();
+    let laptop = world.second_device(account, None);
+    // The server does not say to alice which devices bob has.
+    world.tamper = Some(Box::new(|index, frame| match frame {
+        ServerFrame::Lists(_) if index == 0 => None,
+        ServerFrame::StaleDevices(mut stale) if index == 0 => {
+            stale.lists.clear();
+            Some(ServerFrame::StaleDevices(stale))
+        }
+        frame => Some(frame),
+    }));
+    for index in [alice, bob] {
+        world.connect(index);
+    }
+    world.settle();
+    world.devices[alice].asked.clear();
+    world.send(bob, "alice", "I have a laptop");
+    world.pass(40_000);
+    assert!(world.devices[alice].asked.contains(&"LookupLists"));
+    assert_eq!(world.fate(alice, waits), Fate::Refused, "there is no sign of anything wrong yet");
+    serve_old_list(&mut world, account, old);
+    world.connect(alice);
+    world.pass(40_000);
+    assert_eq!(world.fate(alice, waits), Fate::Held);
+    assert!(!world.screen(bob).iter().any(|line| line.contains("for all your devices")));
+    world.tamper = None;
+    world.pass(120_000);
+    assert_eq!(world.fate(alice, waits), Fate::Delivered);
+    assert_eq!(world.said(laptop).last().unwrap(), "alice: for all your devices");
+}
