@@ -5,6 +5,7 @@ mod blocks;
 mod changes;
 mod chats;
 mod clocks;
+mod closing;
 mod comeback;
 mod corners;
 mod delivery;

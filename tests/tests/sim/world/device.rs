@@ -135,6 +135,11 @@ impl World {
         self.devices[index].core.is_some()
     }
 
+    /// Whether who closes a device's program has to wait for something.
+    pub(crate) fn busy(&self, index: usize) -> bool {
+        self.devices[index].core.as_ref().is_some_and(ClientCore::is_busy)
+    }
+
     /// Gives a device up to `batch` of its inputs, in one transaction. With `commit` false it crashes before that.
     pub(crate) fn run_device(&mut self, index: usize, batch: usize, commit: bool) -> bool {
         self.run_device_until(index, batch, if commit { Death::None } else { Death::BeforeCommit })
