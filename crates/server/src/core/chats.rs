@@ -96,6 +96,17 @@ impl Chats {
         self.due.first().filter(|(due_ms, _)| *due_ms <= now_ms).map(|(_, chat)| *chat)
     }
 
+    /// No invitation waits for longer than until then.
+    pub(super) fn end_by(&mut self, latest_ms: u64) {
+        for (due_ms, id) in std::mem::take(&mut self.due) {
+            let due_ms = due_ms.min(latest_ms);
+            if let Some(chat) = self.entries.get_mut(&id) {
+                chat.due_ms = Some(due_ms);
+            }
+            self.due.insert((due_ms, id));
+        }
+    }
+
     /// Makes an invitation; `None` if any of them stands in an entry already.
     pub(super) fn invite(
         &mut self,

@@ -13,6 +13,7 @@ mod answer;
 mod bucket;
 mod changes;
 mod chats;
+mod clock;
 mod config;
 mod connection;
 mod directory;
@@ -191,6 +192,9 @@ impl Core {
     pub fn handle(&mut self, now_ms: u64, input: Input) {
         let set_back = now_ms < self.now_ms;
         self.now_ms = now_ms;
+        if set_back {
+            self.set_back(now_ms);
+        }
         self.go_on(now_ms, set_back);
         self.started_ms.get_or_insert(now_ms);
         match input {

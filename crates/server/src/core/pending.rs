@@ -84,6 +84,13 @@ impl Pending {
         }
     }
 
+    /// The clock was set back: what asked in its future asked now.
+    pub(super) fn set_back(&mut self, now_ms: u64) {
+        for row in self.accounts.values_mut().flatten() {
+            row.device.requested_ms = row.device.requested_ms.min(now_ms);
+        }
+    }
+
     /// What has waited for too long.
     fn due(&self, now_ms: u64) -> Vec<(AccountId, DeviceId)> {
         let due = |row: &&Row| row.device.requested_ms.saturating_add(PENDING_DEVICE_MS) <= now_ms;

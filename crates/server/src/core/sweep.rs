@@ -66,6 +66,13 @@ impl Sweep {
         self.reads = self.reads.saturating_sub(1);
     }
 
+    /// The clock was set back.
+    pub(super) fn set_back(&mut self, now_ms: u64) {
+        if let State::Until(at_ms) = &mut self.state {
+            *at_ms = now_ms.saturating_add(INTERVAL_MS).min(*at_ms);
+        }
+    }
+
     pub(super) fn finished(&mut self, now_ms: u64, rows: usize) {
         if rows > 0 {
             self.epoch += 1;

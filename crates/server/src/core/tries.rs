@@ -68,6 +68,12 @@ impl<K: Hash + Eq + Clone> Rows<K> {
         self.rows.retain(|_, row| row.last_ms > median);
     }
 
+    fn set_back(&mut self, now_ms: u64) {
+        for row in self.rows.values_mut() {
+            row.last_ms = row.last_ms.min(now_ms);
+        }
+    }
+
     fn forget_old(&mut self, now_ms: u64) {
         self.rows.retain(|_, row| row.last_ms + MEMORY_MS > now_ms);
     }
@@ -130,6 +136,13 @@ impl Tries {
     /// The invite was good.
     pub(super) fn right_invite(&mut self, address: IpAddr) {
         self.invites.take_back(&address);
+    }
+
+    /// The clock was set back: what was wrong in its future was wrong now.
+    pub(super) fn set_back(&mut self, now_ms: u64) {
+        self.names.set_back(now_ms);
+        self.addresses.set_back(now_ms);
+        self.invites.set_back(now_ms);
     }
 
     /// Drops what has been quiet for an hour.

@@ -5,6 +5,7 @@ mod accounts;
 mod blocks;
 mod cache;
 mod changes;
+mod clock;
 mod delivery;
 mod devices;
 mod directory;

@@ -1,0 +1,92 @@
+//! A clock that is set back: all is as if it had been right before.
+
+use sotto_proto::{
+    frame::{FateState, InviteEnd, InviteEnded, PasswordLogin, QueryFates},
+    limits::{DAY_MS, INVITE_TIMEOUT_MS},
+};
+
+use super::*;
+
+/// The server's clock as it was before it was set back to [`NOW`]: right, or months ahead.
+const BEFORE_MS: [u64; 2] = [NOW, NOW + 70 * DAY_MS];
+
+fn bench_at(now_ms: u64) -> Bench {
+    let mut bench = Bench::new();
+    bench.now_ms = now_ms;
+    bench.input(Input::Tick);
+    bench
+}
+
+#[test]
+fn who_does_not_log_in_is_dropped_in_time() {
+    for before_ms in BEFORE_MS {
+        let mut bench = bench_at(before_ms);
+        let idle = bench.greet();
+        bench.now_ms = NOW;
+        let later = bench.greet();
+        assert!(bench.core.wake_at_ms() <= NOW + LOGIN_TIMEOUT_MS);
+        bench.now_ms += LOGIN_TIMEOUT_MS;
+        bench.input(Input::Tick);
+        assert_eq!(bench.closed, [idle, later]);
+    }
+}
+
+#[test]
+fn an_invitation_that_nobody_answers_ends_in_time() {
+    for before_ms in BEFORE_MS {
+        let mut bench = bench_at(before_ms);
+        let (_, alice) = bench.online("alice", 1);
+        bench.online("bob", 2);
+        let chat = bench.inviting(alice, &["bob"]);
+        bench.now_ms = NOW;
+        bench.input(Input::Tick);
+        assert_eq!(bench.pushes(alice), [], "not at once");
+        bench.now_ms += INVITE_TIMEOUT_MS;
+        bench.input(Input::Tick);
+        let ended = InviteEnded { chat, why: InviteEnd::TimedOut };
+        assert_eq!(bench.pushes(alice), [ServerFrame::InviteEnded(ended)]);
+    }
+}
+
+#[test]
+fn wrong_passwords_lock_nobody_out_for_longer() {
+    for before_ms in BEFORE_MS {
+        let mut bench = bench_at(before_ms);
+        let alice = User::new("alice", 1);
+        bench.register(&alice);
+        let login =
+            |auth_key| ClientFrame::PasswordLogin(PasswordLogin { username: "alice".to_owned(), auth_key });
+        let id = bench.greet();
+        for _ in 0..3 {
+            bench.refused(id, login(AuthKey([9; 32])));
+        }
+        bench.now_ms = NOW;
+        let limited = bench.refused(id, login(alice.auth_key()));
+        assert_eq!((limited.code, limited.retry_after_ms), (ErrorCode::RATE_LIMITED, Some(1_000)));
+        bench.now_ms += 1_000;
+        assert!(matches!(bench.ask(id, login(alice.auth_key())), ServerFrame::AccountIn(_)));
+    }
+}
+
+#[test]
+fn what_nobody_fetches_expires_in_time() {
+    for before_ms in BEFORE_MS {
+        let mut bench = bench_at(before_ms);
+        let (alice, id) = bench.online("alice", 1);
+        let bob = User::new("bob", 2);
+        bench.register(&bob);
+        bench.now_ms = NOW;
+        let submit = alice.submit(1, &[(&bob, 0)]);
+        let tags = vec![submit.envelopes[0].fate_tag];
+        bench.submitted(id, submit);
+        for (passed_ms, expected) in [(-1, FateState::Waiting), (2 * 60_000, FateState::Expired)] {
+            bench.now_ms = (NOW + bench.core.config.retention_ms).saturating_add_signed(passed_ms);
+            for _ in 0..3 {
+                bench.input(Input::Tick);
+            }
+            let query = ClientFrame::QueryFates(QueryFates { tags: tags.clone() });
+            let ServerFrame::Fates(fates) = bench.ask(id, query) else { panic!() };
+            assert_eq!(fates.states, [expected]);
+        }
+    }
+}
