@@ -72,8 +72,11 @@ impl Core {
             if self.claiming.contains(&account) {
                 continue;
             }
+            // One that was given up is asked for along with the others, and puts none of them off.
+            let fresh: Vec<_> = devices.iter().filter(|device| !self.given_up(step, device)).collect();
+            let waiting = if fresh.is_empty() { devices.iter().collect() } else { fresh };
             let again_ms =
-                devices.iter().filter_map(|device| self.keyless.get(device)).map(|(_, again)| *again).max();
+                waiting.iter().filter_map(|device| self.keyless.get(device)).map(|(_, again)| *again).max();
             if let Some(again_ms) = again_ms.filter(|again_ms| *again_ms > step.now_ms) {
                 wake_ms = earlier(wake_ms, Some(again_ms));
                 continue;

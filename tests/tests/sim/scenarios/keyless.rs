@@ -55,7 +55,7 @@ fn each_device_is_waited_for_from_when_it_is_found_without_keys() {
     world.pass(10_000);
     world.start(desk);
     world.connect(desk);
-    world.pass(70_000);
+    world.pass(10_000);
     assert_eq!(world.said(desk), ["alice: with the desk"]);
     assert_eq!(world.copy_fate(alice, both, desk), Some(Fate::Delivered));
     assert_eq!(world.copy_fate(alice, both, tablet), Some(Fate::Expired));
