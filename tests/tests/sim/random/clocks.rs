@@ -1,6 +1,6 @@
-//! Clocks that are wrong at random: a device's jumps by 25 or 70 days, forward or back, while it runs or while it is off, and is set
-//! right again. Then all clocks are right. Nothing stands twice, what is missing was said to have expired, and everybody can write
-//! to everybody.
+//! Clocks that are wrong at random: a device's, or the server's, jumps by 25 or 70 days, forward or back, while it runs or while it
+//! is off, and is set right again. Then all clocks are right. Nothing stands twice, what is missing was said to have expired, and
+//! everybody can write to everybody.
 
 use rand::{RngExt, seq::IndexedRandom};
 use sotto_client::api::{Fate, Row, RowBody};
@@ -16,6 +16,13 @@ const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 /// How far clocks are off, days.
 const OFF_DAYS: [i64; 6] = [0, 0, 25, 70, -25, -70];
 
+/// Whose clock is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Devices,
+    Server,
+}
+
 /// More requests than a device has reason to make in some forty days.
 const MOST_REQUESTS: usize = 500;
 
@@ -26,7 +33,7 @@ struct Written {
     text: String,
 }
 
-fn step(world: &mut World, written: &mut Vec<Written>) {
+fn step(world: &mut World, written: &mut Vec<Written>, whose: Whose) {
     let device = world.rng.random_range(0..world.devices.len());
     match world.rng.random_range(0..100) {
         0..=49 => {
@@ -35,6 +42,14 @@ fn step(world: &mut World, written: &mut Vec<Written>) {
             let text = format!("{device} to {to}: {}", written.len());
             let message = world.send(device, NAMES[to], &text);
             written.push(Written { from: device, to, message, text });
+        }
+        50..=69 if whose == Whose::Server => {
+            let days = *OFF_DAYS.choose(&mut world.rng).unwrap();
+            world.server_skew_ms = days * i64::try_from(DAY_MS).unwrap();
+            if world.rng.random_bool(0.5) {
+                world.crash_server();
+                world.start_server();
+            }
         }
         50..=69 => {
             let off = world.rng.random_bool(0.5);
@@ -53,7 +68,7 @@ fn step(world: &mut World, written: &mut Vec<Written>) {
         }
         _ => world.disconnect(device),
     }
-    if world.rng.random_bool(0.6) {
+    if world.rng.random_bool(0.4) {
         for index in 0..world.devices.len() {
             if !world.connected(index) {
                 world.connect(index);
@@ -64,8 +79,8 @@ fn step(world: &mut World, written: &mut Vec<Written>) {
     world.pass(ms);
 }
 
-fn run(seed: u64) {
-    eprintln!("seed {seed}, wrong clocks");
+fn run(seed: u64, whose: Whose) {
+    eprintln!("seed {seed}, wrong clocks: {whose:?}");
     let mut world = World::new(seed);
     for name in NAMES {
         world.person(name);
@@ -75,8 +90,9 @@ fn run(seed: u64) {
     }
     let mut written = Vec::new();
     for _ in 0..60 {
-        step(&mut world, &mut written);
+        step(&mut world, &mut written, whose);
     }
+    world.server_skew_ms = 0;
     for index in 0..world.devices.len() {
         world.set_clock(index, 0);
         world.connect(index);
@@ -87,11 +103,11 @@ fn run(seed: u64) {
         eprintln!("  {asked} requests");
         assert!(asked < MOST_REQUESTS, "{asked} requests of one device");
     }
-    check(&mut world, &written);
+    check(&mut world, &written, whose);
 }
 
-fn check(world: &mut World, written: &[Written]) {
-    let mut expired = 0;
+fn check(world: &mut World, written: &[Written], whose: Whose) {
+    let (mut expired, mut forgotten) = (0, 0);
     for Written { from, to, message, text } in written {
         let fate = world.fate(*from, *message);
         let mut shown = 0;
@@ -104,13 +120,20 @@ fn check(world: &mut World, written: &[Written]) {
             assert!(times <= 1, "{text} stands twice at {device}");
             shown += times;
         }
+        let reason = world.fate_reason(*from, *message);
         match fate {
             Fate::Delivered => assert!(shown > 0, "{text} is delivered and not shown"),
             Fate::Expired => {
-                assert!(shown == 0, "{text} expired {:?} and is shown", world.fate_reason(*from, *message));
+                assert!(shown == 0, "{text} expired {reason:?} and is shown");
                 expired += 1;
             }
-            fate => panic!("{text} is {fate:?}, shown {shown}, {:?}", world.fate_reason(*from, *message)),
+            // A server that was months ahead has forgotten what became of it as well.
+            Fate::Stored if whose == Whose::Server && reason.is_some() => {
+                let said = reason.is_some_and(|reason| reason.contains("longer than the server remembers"));
+                assert!(said && shown == 0, "{text} is shown {shown} times");
+                forgotten += 1;
+            }
+            fate => panic!("{text} is {fate:?}, shown {shown}, {reason:?}"),
         }
     }
     for from in 0..world.devices.len() {
@@ -122,10 +145,15 @@ fn check(world: &mut World, written: &[Written]) {
         }
         assert_eq!(world.outbox_length(from), 0, "device {from}");
     }
-    eprintln!("  of {} messages {expired} expired", written.len());
+    eprintln!("  of {} messages {expired} expired, {forgotten} were forgotten", written.len());
 }
 
 #[test]
-fn whatever_clocks_do_nothing_is_twice_and_what_is_missing_was_said() {
-    seeds(FIXED).for_each(run);
+fn whatever_the_clocks_of_devices_do_nothing_is_twice_and_what_is_missing_was_said() {
+    seeds(FIXED).for_each(|seed| run(seed, Whose::Devices));
+}
+
+#[test]
+fn whatever_the_clock_of_the_server_does_nothing_is_twice_and_what_is_missing_was_said() {
+    seeds(FIXED).for_each(|seed| run(seed, Whose::Server));
 }

@@ -2,7 +2,7 @@
 
 use sotto_client::{
     api::{ChatEvent, ClientError, Command, Event, Fate, Recipient, Reply, Row, RowBody},
-    core::{CommandId, Core as ClientCore, Input as ClientInput, WithKey},
+    core::{CommandId, Input as ClientInput, WithKey},
     store::StoreError,
 };
 use sotto_crypto::PeerSessions;
@@ -155,11 +155,6 @@ impl World {
         let unreadable =
             |event: &&Event| matches!(event, Event::Row(Row { body: RowBody::Undecryptable(_), .. }));
         self.devices[index].events.iter().filter(unreadable).count()
-    }
-
-    /// Whether a program that is closed would wait for a moment.
-    pub(crate) fn busy(&self, index: usize) -> bool {
-        self.devices[index].core.as_ref().is_some_and(ClientCore::is_busy)
     }
 
     /// Takes the new identity that the server shows under a name, as somebody does who has compared its number.

@@ -97,7 +97,7 @@ impl World {
         operation: Operation,
         result: Result<sotto_server::core::StoreReply, StoreError>,
     ) {
-        let now_ms = self.now_ms;
+        let now_ms = self.server_clock_ms();
         if let Some(server) = self.server.as_mut() {
             server.handle(now_ms, ServerInput::Stored { operation, result });
         }
@@ -138,7 +138,7 @@ impl World {
         if let Some(owed) = reader.and_then(|reader| self.faults.slow_readers.get_mut(&reader)) {
             owed.push((connection, pushes, answers));
         } else if !self.faults.half_open.contains(&connection) {
-            let now_ms = self.now_ms;
+            let now_ms = self.server_clock_ms();
             if let Some(server) = self.server.as_mut() {
                 server.handle(now_ms, ServerInput::Written { connection, pushes, answers });
             }

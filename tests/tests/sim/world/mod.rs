@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     /// What happened, where somebody wants to know.
     pub(crate) observed: Option<Observed>,
+    /// How far the server's clock is off, milliseconds.
+    pub(crate) server_skew_ms: i64,
     /// How long the store keeps what nobody fetches.
     retention_ms: u64,
     /// New devices do not connect by themselves.
@@ -82,6 +84,7 @@ impl World {
             tamper: None,
             faults: Faults::default(),
             observed: None,
+            server_skew_ms: 0,
             retention_ms: store.retention_ms,
             absent: false,
             losses: 0,

@@ -96,13 +96,13 @@ impl World {
         let connection = ConnectionId(self.next_connection);
         let peer = "127.0.0.1:1".parse().unwrap();
         let input = ServerInput::Connected { connection, peer, challenge, exporter: EXPORTER };
-        let now_ms = self.now_ms;
+        let now_ms = self.server_clock_ms();
         self.server.as_mut().unwrap().handle(now_ms, input);
         connection
     }
 
     pub(super) fn server_input(&mut self, input: ServerInput) {
-        let now_ms = self.now_ms;
+        let now_ms = self.server_clock_ms();
         self.server.as_mut().unwrap().handle(now_ms, input);
         self.drain_server();
     }
@@ -144,7 +144,7 @@ impl World {
                         }
                         Job::Verify(verification) => verification.run(),
                     };
-                    let now_ms = self.now_ms;
+                    let now_ms = self.server_clock_ms();
                     self.server.as_mut().unwrap().handle(now_ms, ServerInput::Worked { operation, result });
                 }
                 ServerOutput::Failed(text) => {
@@ -253,6 +253,11 @@ impl World {
             self.server_input(ServerInput::Frame { connection, request, size: 0, frame });
         }
         true
+    }
+
+    /// The time by the server's clock.
+    pub(super) fn server_clock_ms(&self) -> u64 {
+        self.now_ms.saturating_add_signed(self.server_skew_ms)
     }
 
     /// The server's clock has moved on.
