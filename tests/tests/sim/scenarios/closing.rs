@@ -7,8 +7,11 @@ use sotto_proto::{frame::ServerFrame, limits::DAY_MS};
 
 use crate::world::World;
 
+/// Whether a frame is of some kind.
+type Kind = fn(&ServerFrame) -> bool;
+
 /// Keeps the answers of one kind from a device, until told otherwise.
-fn withhold(world: &mut World, from: usize, is_answer: fn(&ServerFrame) -> bool) -> Rc<Cell<u32>> {
+fn withhold(world: &mut World, from: usize, is_answer: Kind) -> Rc<Cell<u32>> {
     let count = Rc::new(Cell::new(0));
     let counted = Rc::clone(&count);
     world.tamper = Some(Box::new(move |index, frame| {
@@ -21,7 +24,7 @@ fn withhold(world: &mut World, from: usize, is_answer: fn(&ServerFrame) -> bool)
 
 #[test]
 fn who_closes_a_program_waits_for_each_answer_that_settles_what_they_did_and_for_nothing_else() {
-    let answers: [(&str, fn(&ServerFrame) -> bool); 3] = [
+    let answers: [(&str, Kind); 3] = [
         ("the list", |frame| matches!(frame, ServerFrame::Lists(_))),
         ("the keys", |frame| matches!(frame, ServerFrame::Bundles(_))),
         ("the outcome", |frame| matches!(frame, ServerFrame::Submitted(_))),

@@ -2,8 +2,9 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use sotto_client::api::{
-    Command, ErrorKind, Event, Fate, Finding, Recipient, Reply, Safety, Trust, User, Whoami,
+use sotto_client::{
+    api::{Command, ErrorKind, Event, Fate, Finding, Recipient, Reply, Safety, Trust, User, Whoami},
+    store::StoreError,
 };
 use sotto_proto::{
     content::MAX_TEXT,
@@ -25,10 +26,10 @@ fn the_server_is_named_with_the_key_that_it_is_known_by() {
     };
     let ids = [alice, laptop].map(|index| world.devices[index].id.to_string());
     assert_eq!((username.as_str(), &devices[..], &device), ("alice", &ids[..], &ids[1]));
-    let pin = world.devices[laptop].store.transaction(|tx| tx.server()).unwrap().unwrap();
+    let pin: Result<_, StoreError> = world.devices[laptop].store.transaction(|tx| Ok(tx.server()?.unwrap()));
     // Whoever is given this address can tell the server from another one.
     let address: sotto_proto::Address = server.parse().unwrap();
-    assert_eq!(address.fingerprint, Some(pin.newest), "{server}");
+    assert_eq!(address.fingerprint, Some(pin.unwrap().newest), "{server}");
 }
 
 #[test]

@@ -149,19 +149,19 @@ fn names_of_what_never_was_a_device_make_room_and_no_others() {
     world.connect(laptop);
     world.pass(5_000);
     // As one's own devices could say, if one of them were somebody else's.
-    let filled = world.devices[laptop].store.transaction(|tx| {
+    let filled: Result<bool, StoreError> = world.devices[laptop].store.transaction(|tx| {
         for number in 0..TOO_MANY_NAMES {
             let mut id = [0; 16];
             id[..4].copy_from_slice(&number.to_be_bytes());
             tx.set_device_name(&DeviceId(id), "nobody's", 1)?;
         }
-        Ok::<_, StoreError>(tx.set_device_name(&DeviceId([9; 16]), "one more", 1)?)
+        tx.set_device_name(&DeviceId([9; 16]), "one more", 1)
     });
     assert_eq!(filled.ok(), Some(false), "no room is left");
     let named = world.devices[phone].id;
     assert_eq!(rename(&mut world, laptop, named, "phone"), Ok(Reply::Done));
-    let names = [named, kept, old].map(|device| name_of(&mut world, laptop, device));
-    assert_eq!(names, ["phone", "laptop", "old"]);
+    let known = [named, kept, old].map(|device| name_of(&mut world, laptop, device));
+    assert_eq!(known, ["phone", "laptop", "old"]);
     // Where there is room, nothing is forgotten.
     let stranger = DeviceId([9; 16]);
     let added = world.devices[laptop].store.transaction(|tx| tx.set_device_name(&stranger, "one more", 1));
