@@ -16,7 +16,7 @@ use sotto_proto::{
 };
 use sotto_server::core::{ConnectionId, Input as ServerInput};
 
-use super::{Death, EXPORTER, SPKI, World};
+use super::{Death, EXPORTER, World};
 
 /// The kind of the frame that says what became of copies.
 const FATES: u16 = 0x0140;
@@ -99,12 +99,12 @@ impl World {
             // It died over the end of the old connection.
             return;
         }
-        let connection = self.connect_server();
+        let (connection, spki) = (self.connect_server(), self.spki());
         let device = &mut self.devices[index];
         device.connection = Some(connection);
         device.decoder = FrameDecoder::new(MAX_FRAME);
         device.closed = None;
-        device.inbox.push_back(ClientInput::Connected { spki: SPKI.to_vec(), exporter: EXPORTER });
+        device.inbox.push_back(ClientInput::Connected { spki, exporter: EXPORTER });
         // The chain is already on its way: the connection is known to its device only now.
         self.drain_server();
     }

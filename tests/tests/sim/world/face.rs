@@ -3,7 +3,7 @@
 use sotto_client::{
     api::{ChatEvent, ClientError, Command, Event, Fate, Recipient, Reply, Row, RowBody},
     core::{CommandId, Input as ClientInput, WithKey},
-    store::StoreError,
+    store::{Cursor, StoreError},
 };
 use sotto_crypto::PeerSessions;
 use sotto_proto::{MessageId, SessionId, Username};
@@ -148,6 +148,16 @@ impl World {
     )]
     pub(crate) fn outbox_length(&mut self, index: usize) -> u64 {
         self.devices[index].store.transaction(|tx| tx.outbox_length()).unwrap()
+    }
+
+    /// How far a device has read its mailbox.
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is for one lifetime, the closure for all"
+    )]
+    pub(crate) fn cursor(&mut self, index: usize) -> Option<Cursor> {
+        let cursor: Result<_, StoreError> = self.devices[index].store.transaction(|tx| tx.cursor());
+        cursor.unwrap()
     }
 
     /// Rows that could not be read at first, also those that were healed since.

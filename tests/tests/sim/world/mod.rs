@@ -4,6 +4,7 @@ mod device;
 mod face;
 mod faults;
 mod forgeries;
+mod keys;
 mod observed;
 mod people;
 mod server;
@@ -20,6 +21,7 @@ use sotto_store::{MemoryStore, StoreConfig};
 
 pub(crate) use self::{
     faults::{Death, StoreFault},
+    keys::chain_of,
     observed::{Observed, Place, SeenEnvelope},
     people::{Held, PASSWORD, Stranger},
 };
@@ -38,6 +40,8 @@ pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) rng: StdRng,
     pub(crate) server: Option<ServerCore>,
+    /// The keys that it has had.
+    chain: KeyChain,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) config: CoreConfig,
     pub(crate) accounts: Vec<Account>,
@@ -75,6 +79,7 @@ impl World {
             now_ms: 1_790_000_000_000,
             rng: StdRng::seed_from_u64(seed),
             server: None,
+            chain: KeyChain { first: SPKI.to_vec(), successors: Vec::new() },
             store: Arc::new(MemoryStore::new(store)),
             config,
             accounts: Vec::new(),
@@ -94,10 +99,6 @@ impl World {
         };
         world.start_server();
         world
-    }
-
-    fn chain() -> KeyChain {
-        KeyChain { first: SPKI.to_vec(), successors: Vec::new() }
     }
 
     pub(crate) fn random<const N: usize>(&mut self) -> [u8; N] {

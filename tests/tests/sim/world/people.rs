@@ -108,7 +108,7 @@ impl World {
         let name = &list.list().username;
         let challenge = self.random();
         let connection = self.connect_with(challenge);
-        let server = Self::chain().server_id();
+        let server = self.chain.server_id();
         let register = Register {
             invite: None,
             username: name.to_string(),
@@ -315,7 +315,7 @@ impl World {
     ) -> usize {
         let mut store = LocalStore::in_memory().unwrap();
         let (known, held) = (&self.accounts[account], self.held);
-        let chain = Self::chain();
+        let (chain, (newest, number)) = (&self.chain, self.chain.newest());
         store
             .transaction(|tx| {
                 tx.save_identity(&Identity {
@@ -335,8 +335,8 @@ impl World {
                 tx.set_server(&ServerPin {
                     address: "localhost".parse().unwrap(),
                     server_id: chain.server_id(),
-                    newest: chain.newest().0,
-                    number: 0,
+                    newest,
+                    number,
                 })
             })
             .unwrap();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sotto_client::core::Input as ClientInput;
 use sotto_proto::{
-    DeviceId,
-    frame::{FrameDecoder, ServerFrame},
+    DeviceId, QueueNumber,
+    frame::{Deliver, FrameDecoder, PUSH, ServerFrame},
     limits::MAX_FRAME,
     prekey::{PrekeyBundle, PrekeyCounts},
 };
@@ -28,7 +28,7 @@ pub(super) fn wait<T>(pending: Pending<T>) -> Result<T, StoreError> {
 
 impl World {
     pub(crate) fn start_server(&mut self) {
-        self.server = Some(ServerCore::new(self.config, &Self::chain(), "$none".to_owned()).unwrap());
+        self.server = Some(ServerCore::new(self.config, &self.chain, "$none".to_owned()).unwrap());
         // As its driver does: what is past its time goes before anybody connects.
         self.tick_server();
     }
@@ -228,6 +228,23 @@ impl World {
                 self.devices[index].inbox.push_back(ClientInput::Frame(raw));
             }
         }
+    }
+
+    /// A device is told something that nobody asked for: by the server, or by whoever it takes for the server.
+    pub(crate) fn push(&mut self, index: usize, frame: &ServerFrame) {
+        let mut decoder = FrameDecoder::new(MAX_FRAME);
+        decoder.push(&frame.encode(PUSH).unwrap());
+        let raw = decoder.next_frame().unwrap().unwrap();
+        self.devices[index].inbox.push_back(ClientInput::Frame(raw));
+    }
+
+    /// A device's mailbox seems to hold this next.
+    pub(crate) fn arrive(&mut self, index: usize, envelope: &[u8]) {
+        let number = QueueNumber(self.cursor(index).unwrap().number.0 + 1);
+        let (stored_ms, lost_through) = (self.now_ms, QueueNumber(0));
+        let envelope = envelope.to_vec().into();
+        self.push(index, &ServerFrame::Deliver(Deliver { number, lost_through, stored_ms, envelope }));
+        self.settle();
     }
 
     /// The server takes one frame.
