@@ -20,6 +20,7 @@ mod lanes;
 mod lies;
 mod long;
 mod lookups;
+mod mailbox;
 mod opening;
 mod own;
 mod own_devices;
