@@ -178,3 +178,15 @@ impl Requests {
         self.waiting.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_question_ever_has_an_id_of_the_drivers_pings_and_none_that_of_a_push() {
+        let mut requests = Requests { last: DRIVER_IDS - 3, ..Requests::default() };
+        let ids: Vec<u32> = (0..4).map(|_| requests.ask(Asked::Counts)).collect();
+        assert_eq!(ids, [DRIVER_IDS - 2, DRIVER_IDS - 1, 1, 2]);
+    }
+}

@@ -27,6 +27,7 @@ mod own_devices;
 mod own_lists;
 mod password;
 mod prekeys;
+mod requests;
 mod restore;
 mod senders;
 mod silence;
