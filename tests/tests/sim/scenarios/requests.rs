@@ -8,7 +8,7 @@ use sotto_client::{
     store::WrapId,
 };
 use sotto_proto::{
-    frame::{AuthKey, ErrorCode, ErrorReply, ServerFrame},
+    frame::{AuthKey, ErrorCode, ErrorReply, Lists, ServerFrame},
     limits::{DAY_MS, MAX_FATES_PER_QUERY, MAX_PIPELINED},
 };
 use sotto_server::core::CoreConfig;
@@ -84,6 +84,58 @@ fn who_waits_for_a_changed_password_when_the_connection_is_lost_hears_that_both_
     assert_eq!(error.kind, ErrorKind::Unreachable);
     assert!(error.message.contains("did not say whether it changed the password"), "{error:?}");
     assert!(error.hint.unwrap().contains("both passwords open this device"));
+}
+
+#[test]
+fn who_removes_a_device_as_the_connection_is_lost_hears_whether_it_may_have_happened() {
+    for (lost_at, may_have) in [("PasswordLogin", false), ("ReplaceList", true)] {
+        let mut world = World::new(565);
+        let alice = world.person("alice");
+        let laptop = world.second_device(world.devices[alice].account, None);
+        world.connect(alice);
+        world.pass(5_000);
+        let remove = WithKey::Remove { device: world.devices[laptop].id, key: PASSWORD };
+        let asked = world.ask_with_key(alice, remove);
+        while !world.devices[alice].asked.contains(&lost_at) {
+            assert!(world.run_device(alice, 1, true) || world.run_server(), "{lost_at} is asked");
+        }
+        world.disconnect(alice);
+        world.settle();
+        let error = world.devices[alice].replies.remove(&asked).unwrap().unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreachable, "{lost_at}");
+        let hint = error.hint.is_some_and(|hint| hint.contains("it may have happened: sotto device list"));
+        assert_eq!(hint, may_have, "{lost_at}");
+    }
+}
+
+#[test]
+fn whose_account_is_gone_when_keys_are_asked_for_is_said_not_to_be_there_and_a_busy_server_is_waited_for() {
+    for (code, gone) in [(ErrorCode::BUSY, false), (ErrorCode::UNKNOWN_USER, true)] {
+        let mut world = World::new(566);
+        let (alice, bob) = (world.person("alice"), world.person("bob"));
+        // Between the first look for bob and the claim of his keys.
+        let mut refused = false;
+        world.tamper = Some(Box::new(move |index, frame| {
+            Some(match frame {
+                ServerFrame::Bundles(_) if index == 0 => {
+                    refused = true;
+                    let message = "not now, or never".to_owned();
+                    ServerFrame::Error(ErrorReply { code, message, retry_after_ms: None })
+                }
+                ServerFrame::Lists(_) if refused && gone => ServerFrame::Lists(Lists { lists: vec![None] }),
+                frame => frame,
+            })
+        }));
+        let message = world.send(alice, "bob", "hello");
+        world.pass(20_000);
+        let expected = if gone { Fate::UnknownUser } else { Fate::Waiting };
+        assert_eq!(world.fate(alice, message), expected);
+        assert_eq!(world.warnings(alice).contains("there is no user bob any more"), gone);
+        world.tamper = None;
+        world.pass(20_000);
+        assert_eq!(world.fate(alice, message), if gone { expected } else { Fate::Delivered });
+        assert_eq!(world.screen(bob).len(), usize::from(!gone));
+    }
 }
 
 #[test]
