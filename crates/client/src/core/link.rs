@@ -374,7 +374,6 @@ impl Core {
     ) -> Result<(), CoreError> {
         let told = self.translate(error);
         match asked {
-            Asked::Attach if error.code == ErrorCode::INCARNATION => self.close(step, told, true),
             Asked::Login => return self.login_refused(step, error, told),
             Asked::Register => self.enrol_refused(step, error, told),
             Asked::Prove | Asked::HandOver => self.hand_over_refused(step, error, told),
