@@ -27,10 +27,12 @@ mod own_devices;
 mod own_lists;
 mod password;
 mod prekeys;
+mod putback;
 mod requests;
 mod restore;
 mod senders;
 mod silence;
+mod submits;
 mod told;
 mod undelivered;
 

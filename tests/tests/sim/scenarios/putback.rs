@@ -1,0 +1,137 @@
+//! A server whose data was put back to a copy without a word, and how long it is believed to keep what it has.
+
+use sotto_client::api::{Command, Fate, Recipient, Reply, RowBody};
+use sotto_proto::limits::{DAY_MS, RETENTION_MS};
+use sotto_server::core::CoreConfig;
+use sotto_store::{Store as _, StoreConfig};
+
+use crate::world::World;
+
+/// The texts of one conversation.
+fn texts_with(world: &mut World, index: usize, with: Recipient) -> Vec<String> {
+    let Ok(Reply::Rows(rows)) =
+        world.command(index, Command::History { with: Some(with), limit: 100, before: None })
+    else {
+        panic!()
+    };
+    let text = |body| if let RowBody::Text(text) = body { Some(text) } else { None };
+    rows.into_iter().filter_map(|row| text(row.body)).collect()
+}
+
+/// From now on the server says that it keeps messages for so long.
+fn says_that_it_keeps_for(world: &mut World, retention_ms: u64) {
+    world.config.retention_ms = retention_ms;
+    world.crash_server();
+    world.start_server();
+}
+
+#[test]
+fn a_loss_is_noticed_also_weeks_after_the_message_was_stored() {
+    // From the first day on, or for half a year by now.
+    for (seed, first_ms, days) in [(601, RETENTION_MS, 0), (602, DAY_MS, 170)] {
+        let core = CoreConfig { retention_ms: first_ms, ..CoreConfig::default() };
+        let mut world = World::with(seed, core, StoreConfig::default());
+        let (alice, bob) = (world.person("alice"), world.person("bob"));
+        says_that_it_keeps_for(&mut world, RETENTION_MS);
+        for index in [alice, bob] {
+            world.connect(index);
+        }
+        world.pass(days * DAY_MS);
+        world.send(alice, "bob", "one");
+        world.pass(5_000);
+        assert_eq!(world.said(bob), ["alice: one"]);
+        world.disconnect(bob);
+        let copy = world.store.copy(1_000_000);
+        let message = world.send(alice, "bob", "two");
+        world.pass(20 * DAY_MS);
+        assert_eq!(world.fate(alice, message), Fate::Stored);
+        world.put_back(copy);
+        world.connect(alice);
+        world.pass(5_000);
+        let warnings = world.warnings(alice);
+        assert!(warnings.contains("the server has lost a message of yours"), "{seed}: {warnings}");
+        world.connect(bob);
+        world.pass(60_000);
+        assert_eq!(world.said(bob), ["alice: one", "alice: two"]);
+        assert_eq!(world.fate(alice, message), Fate::Delivered);
+    }
+}
+
+#[test]
+fn how_long_a_server_keeps_messages_counts_from_when_it_said_so_last() {
+    let mut world = World::new(603);
+    let alice = world.person("alice");
+    let mut counted = |told_ms: u64, after_ms: u64| {
+        says_that_it_keeps_for(&mut world, told_ms);
+        world.pass(after_ms);
+        world.connect(alice);
+        world.pass(1_000);
+        world.devices[alice].store.transaction(|tx| tx.number("retention")).unwrap() / DAY_MS
+    };
+    assert_eq!(counted(100 * DAY_MS, 0), 100);
+    assert_eq!(counted(100 * DAY_MS, 90 * DAY_MS), 100);
+    assert_eq!(counted(DAY_MS, 90 * DAY_MS), 100, "what it took yesterday waits for a hundred days");
+    assert_eq!(counted(DAY_MS, 11 * DAY_MS), 0);
+}
+
+#[test]
+fn a_copy_for_an_own_device_that_the_server_lost_comes_into_the_conversation_that_it_is_of() {
+    let mut world = World::new(604);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let account = world.devices[alice].account;
+    let (laptop, tablet) = (world.second_device(account, None), world.second_device(account, None));
+    for index in [alice, bob, laptop, tablet] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    world.send(alice, "bob", "one");
+    world.pass(5_000);
+    world.disconnect(tablet);
+    let copy = world.store.copy(1_000_000);
+    world.send(alice, "bob", "two");
+    let note = Command::Send { to: Recipient::Me, text: "a note".to_owned() };
+    assert!(matches!(world.command(alice, note), Ok(Reply::Queued { .. })));
+    world.pass(5_000);
+    world.put_back(copy);
+    for index in [alice, bob, laptop] {
+        world.connect(index);
+    }
+    world.pass(60_000);
+    assert!(world.warnings(alice).contains("the server has lost 2 messages"), "{}", world.warnings(alice));
+    world.connect(tablet);
+    world.pass(60_000);
+    let bob_user = Recipient::User("bob".parse().unwrap());
+    for index in [laptop, tablet] {
+        assert_eq!(texts_with(&mut world, index, bob_user.clone()), ["one", "two"], "{index}");
+        assert_eq!(texts_with(&mut world, index, Recipient::Me), ["a note"], "{index}");
+    }
+    assert_eq!(world.said(bob), ["alice: one", "alice: two"]);
+}
+
+#[test]
+fn a_user_who_is_no_more_is_not_waited_for_where_the_clock_has_not_been_set() {
+    for set in [true, false] {
+        let mut world = World::new(605);
+        let (alice, bob) = (world.person("alice"), world.person("bob"));
+        world.send(alice, "bob", "one");
+        world.pass(5_000);
+        world.crash(alice);
+        if !set {
+            // A machine without a clock of its own begins in 1970.
+            let now_ms = i64::try_from(world.now_ms).unwrap();
+            world.devices[alice].skew_ms = i64::try_from(DAY_MS).unwrap() - now_ms;
+        }
+        let account = world.accounts[world.devices[bob].account].id;
+        let now_ms = world.now_ms;
+        world.crash(bob);
+        assert_eq!(world.store.remove_account(account, now_ms).wait(), Ok(true));
+        world.crash_server();
+        world.start_server();
+        world.start(alice);
+        world.connect(alice);
+        let message = world.send(alice, "bob", "are you there?");
+        world.pass(120_000);
+        assert_eq!(world.fate(alice, message), Fate::UnknownUser, "{set}");
+        assert!(!world.warnings(alice).contains("has lost"), "{}", world.warnings(alice));
+    }
+}
