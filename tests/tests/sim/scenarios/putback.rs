@@ -1,7 +1,12 @@
 //! A server whose data was put back to a copy without a word, and how long it is believed to keep what it has.
 
+use std::{cell::Cell, rc::Rc};
+
 use sotto_client::api::{Command, Fate, Recipient, Reply, RowBody};
-use sotto_proto::limits::{DAY_MS, RETENTION_MS};
+use sotto_proto::{
+    frame::ServerFrame,
+    limits::{DAY_MS, RETENTION_MS},
+};
 use sotto_server::core::CoreConfig;
 use sotto_store::{Store as _, StoreConfig};
 
@@ -134,4 +139,88 @@ fn a_user_who_is_no_more_is_not_waited_for_where_the_clock_has_not_been_set() {
         assert_eq!(world.fate(alice, message), Fate::UnknownUser, "{set}");
         assert!(!world.warnings(alice).contains("has lost"), "{}", world.warnings(alice));
     }
+}
+
+#[test]
+fn what_is_on_its_way_when_a_loss_is_noticed_is_not_sent_twice() {
+    let store = StoreConfig { mailbox_envelopes: 4, mailbox_floor_places: 0, ..StoreConfig::default() };
+    let mut world = World::with(619, CoreConfig::default(), store);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let tablet = world.second_device(world.devices[bob].account, None);
+    for index in [alice, bob, tablet] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    world.send(alice, "bob", "zero");
+    world.pass(5_000);
+    world.disconnect(tablet);
+    for text in ["one", "two", "three", "four"] {
+        world.send(alice, "bob", text);
+    }
+    world.pass(5_000);
+    world.disconnect(bob);
+    let copy = world.store.copy(1_000_000);
+    let five = world.send(alice, "bob", "five");
+    assert_eq!(world.copy_fate(alice, five, bob), Some(Fate::Stored));
+    assert_eq!(world.copy_fate(alice, five, tablet), None, "its mailbox is full");
+    // The server goes back to before it had the copy for bob's phone; the one for his tablet is under way just then.
+    world.crash_server();
+    world.put_back(copy);
+    let delivered = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&delivered);
+    world.tamper = Some(Box::new(move |index, frame| {
+        if index == tablet && matches!(frame, ServerFrame::Deliver(_)) {
+            counted.set(counted.get() + 1);
+        }
+        Some(frame)
+    }));
+    world.connect(tablet);
+    world.pass(5_000);
+    assert_eq!(delivered.get(), 4);
+    world.faults.slow_disk = true;
+    world.connect(alice);
+    while world.run_device(alice, 64, true) || world.run_server() {}
+    assert!(world.warnings(alice).contains("the server has lost a message"), "{}", world.warnings(alice));
+    world.end_faults();
+    world.pass(60_000);
+    assert_eq!(delivered.get(), 5);
+    world.connect(bob);
+    world.pass(60_000);
+    for index in [bob, tablet] {
+        assert_eq!(world.said(index).last().map(String::as_str), Some("alice: five"), "{index}");
+    }
+    assert_eq!(world.copy_fate(alice, five, bob), Some(Fate::Delivered));
+}
+
+#[test]
+fn a_copy_that_was_lost_and_is_sent_again_has_a_fate_again() {
+    let mut world = World::new(624);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let tablet = world.second_device(world.devices[bob].account, None);
+    for index in [alice, bob, tablet] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    world.send(alice, "bob", "one");
+    world.pass(5_000);
+    world.disconnect(tablet);
+    let copies = [world.store.copy(1_000_000), world.store.copy(2_000_000)];
+    let message = world.send(alice, "bob", "two");
+    world.pass(5_000);
+    let fates = |world: &mut World| (world.fate(alice, message), world.copy_fate(alice, message, tablet));
+    assert_eq!(fates(&mut world), (Fate::Delivered, Some(Fate::Stored)));
+    // A second time as well as the first.
+    for copy in copies {
+        world.put_back(copy);
+        for index in [alice, bob] {
+            world.connect(index);
+        }
+        world.pass(3_600_000);
+        assert_eq!(fates(&mut world), (Fate::Delivered, Some(Fate::Stored)));
+    }
+    assert_eq!(world.warnings(alice).matches("the server has lost a message").count(), 2);
+    world.connect(tablet);
+    world.pass(60_000);
+    assert_eq!(fates(&mut world), (Fate::Delivered, Some(Fate::Delivered)));
+    assert_eq!(world.said(tablet), ["alice: one", "alice: two"]);
 }

@@ -272,6 +272,14 @@ impl World {
         index
     }
 
+    /// The same of a second machine of an account.
+    pub(crate) fn second_device_without_keys(&mut self, account: usize, revoke: Option<DeviceId>) -> usize {
+        self.absent = true;
+        let index = self.second_device(account, revoke);
+        self.absent = false;
+        index
+    }
+
     /// Puts an account's newest list into the server's store, as its ReplaceList would.
     pub(super) fn put_list(&mut self, account: usize) {
         let known = &self.accounts[account];
