@@ -10,6 +10,7 @@ use sotto_proto::{
 use sotto_server::core::CoreConfig;
 use sotto_store::{Store as _, StoreConfig};
 
+use super::texts;
 use crate::world::World;
 
 /// The texts of one conversation.
@@ -196,14 +197,17 @@ fn what_is_on_its_way_when_a_loss_is_noticed_is_not_sent_twice() {
 fn a_copy_that_was_lost_and_is_sent_again_has_a_fate_again() {
     let mut world = World::new(624);
     let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let laptop = world.second_device(world.devices[alice].account, None);
     let tablet = world.second_device(world.devices[bob].account, None);
-    for index in [alice, bob, tablet] {
+    for index in [alice, bob, laptop, tablet] {
         world.connect(index);
     }
     world.pass(5_000);
     world.send(alice, "bob", "one");
     world.pass(5_000);
-    world.disconnect(tablet);
+    for index in [laptop, tablet] {
+        world.disconnect(index);
+    }
     let copies = [world.store.copy(1_000_000), world.store.copy(2_000_000)];
     let message = world.send(alice, "bob", "two");
     world.pass(5_000);
@@ -219,8 +223,91 @@ fn a_copy_that_was_lost_and_is_sent_again_has_a_fate_again() {
         assert_eq!(fates(&mut world), (Fate::Delivered, Some(Fate::Stored)));
     }
     assert_eq!(world.warnings(alice).matches("the server has lost a message").count(), 2);
-    world.connect(tablet);
+    for index in [laptop, tablet] {
+        world.connect(index);
+    }
     world.pass(60_000);
     assert_eq!(fates(&mut world), (Fate::Delivered, Some(Fate::Delivered)));
-    assert_eq!(world.said(tablet), ["alice: one", "alice: two"]);
+    for index in [laptop, tablet] {
+        assert_eq!(world.said(index), ["alice: one", "alice: two"], "{index}");
+    }
+}
+
+#[test]
+fn what_devices_tell_each_other_waits_for_a_contact_whose_account_the_server_lost() {
+    let mut world = World::new(625);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.pass(5_000);
+    let mut damaged = false;
+    world.tamper = Some(Box::new(move |index, frame| match frame {
+        ServerFrame::Deliver(mut deliver) if index == alice && !damaged => {
+            damaged = true;
+            *deliver.envelope.last_mut().unwrap() ^= 1;
+            Some(ServerFrame::Deliver(deliver))
+        }
+        frame => Some(frame),
+    }));
+    // Alice asks for it, and the server has lost everything before it reads that.
+    world.write(bob, "alice", "two");
+    while world.run_device(bob, 64, true) || world.run_server() {}
+    while world.run_device(alice, 1, true) {}
+    assert_eq!(world.unreadable(alice), 1);
+    world.forget_everything();
+    world.register_again(alice);
+    world.connect(alice);
+    world.pass(60_000);
+    assert_eq!(world.outbox_length(alice), 1, "the request waits");
+    world.register_again(bob);
+    for index in [alice, bob] {
+        world.connect(index);
+    }
+    world.pass(3_600_000);
+    assert_eq!(world.screen(alice), ["alice: one", "bob: two"]);
+    assert_eq!(world.outbox_length(alice), 0);
+}
+
+#[test]
+fn a_message_whose_last_copy_is_refused_when_it_is_sent_again_is_not_said_to_be_stored() {
+    let store = StoreConfig { mailbox_envelopes: 4, mailbox_floor_places: 0, ..StoreConfig::default() };
+    let mut world = World::with(626, CoreConfig::default(), store);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let tablet = world.second_device(world.devices[bob].account, None);
+    for index in [alice, bob, tablet] {
+        world.connect(index);
+    }
+    world.pass(5_000);
+    world.send(alice, "bob", "zero");
+    world.pass(5_000);
+    world.disconnect(tablet);
+    for text in texts("number", 4) {
+        world.send(alice, "bob", &text);
+    }
+    world.pass(5_000);
+    world.disconnect(bob);
+    let message = world.send(alice, "bob", "for nobody");
+    assert_eq!(world.copy_fate(alice, message, tablet), None, "its mailbox is full");
+    world.pass(10 * DAY_MS);
+    let copy = world.store.copy(1_000_000);
+    world.connect(tablet);
+    world.pass(5_000);
+    world.disconnect(tablet);
+    // The tablet's copy is stored now, ten days after the phone's, and waits for longer.
+    world.pass(22 * DAY_MS);
+    let copies = [bob, tablet].map(|device| world.copy_fate(alice, message, device));
+    assert_eq!(
+        (world.fate(alice, message), copies),
+        (Fate::Stored, [Some(Fate::Expired), Some(Fate::Stored)])
+    );
+    // Bob accepts nothing of hers any more when the server loses that copy.
+    world.put_back(copy);
+    world.connect(bob);
+    let block = Command::Block { user: "alice".parse().unwrap(), blocked: true };
+    world.command(bob, block).unwrap();
+    world.connect(alice);
+    world.pass(60_000);
+    assert!(world.warnings(alice).contains("the server has lost a message"), "{}", world.warnings(alice));
+    assert_eq!(world.copy_fate(alice, message, tablet), Some(Fate::Refused));
+    assert_ne!(world.fate(alice, message), Fate::Stored);
+    assert!(world.warnings(alice).contains("a message to bob did not arrive"), "{}", world.warnings(alice));
 }
