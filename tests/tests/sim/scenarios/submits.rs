@@ -242,13 +242,20 @@ fn a_device_that_a_message_went_without_is_named_also_when_the_answer_comes_afte
     for index in [alice, bob] {
         world.connect(index);
     }
+    // For a minute it is waited for.
+    let waits = world.send(alice, "bob", "two");
+    world.pass(70_000);
+    assert_eq!(world.copy_fate(alice, waits, tablet), Some(Fate::Expired));
     world.tamper = Some(Box::new(move |index, frame| match frame {
         ServerFrame::Submitted(_) | ServerFrame::Taken(_) | ServerFrame::Deliver(_) if index == alice => None,
         frame => Some(frame),
     }));
-    let message = world.send(alice, "bob", "two");
+    for text in ["three", "four"] {
+        world.write(alice, "bob", text);
+    }
     world.pass(300_000);
-    assert_eq!(world.said(bob), ["alice: one", "alice: two"]);
+    assert_eq!(world.said(bob), ["alice: one", "alice: two", "alice: three", "alice: four"]);
+    let message = world.rows(alice).pop().unwrap().message;
     assert_eq!(world.fate(alice, message), Fate::Waiting);
     world.crash(alice);
     world.tamper = None;
