@@ -146,7 +146,7 @@ fn read_all(tx: &Tx<'_>) {
         tx.arrived_after(0, true, 10).map(drop),
         tx.sent_message(&MESSAGE).map(drop),
         tx.sent_body(&REFERENCE).map(drop),
-        tx.bodies_to_ask(u64::MAX >> 1, &[DEVICE], 10).map(drop),
+        tx.bodies_to_ask((u64::MAX >> 1, u64::MAX >> 1), &[DEVICE], 10).map(drop),
         tx.wanted_body(&REFERENCE).map(drop),
         tx.receipt_devices().map(drop),
         tx.held_identities().map(drop),

@@ -126,7 +126,8 @@ impl Core {
     ) -> Result<(), CoreError> {
         self.claiming.remove(&account);
         let Some(contact) = step.tx.contact(&account)? else { return Ok(()) };
-        let mut bad = BTreeSet::new();
+        // What the server says nothing of is without keys as well.
+        let mut without: BTreeSet<DeviceId> = asked.iter().copied().collect();
         for bundle in bundles.bundles {
             let device = bundle.device;
             let Some(certificate) = contact.list.list().device(&device).filter(|_| asked.contains(&device))
@@ -134,7 +135,6 @@ impl Core {
                 continue;
             };
             let Ok(pair) = self.sessions.pair(&self.me.secret, &self.me.certificate, certificate) else {
-                bad.insert(device);
                 continue;
             };
             // A request's handshake may serve no message's session and the other way round; the purpose decides.
@@ -144,17 +144,17 @@ impl Core {
             match sessions.start(&mut step.rng, &pair, &bundle, purpose, step.now_ms) {
                 Ok(next) => {
                     self.keyed(step, &device)?;
+                    without.remove(&device);
                     self.bad_keys.remove(&device);
                     self.sessions.replace(account, device, next);
                 }
                 Err(error) => {
                     step.warn(format!("the server handed out bad keys for {}: {error}", contact.username));
-                    bad.insert(device);
                     self.bad_keys.insert(device);
                 }
             }
         }
-        for device in bundles.missing.into_iter().chain(bad).filter(|device| asked.contains(device)) {
+        for device in without {
             let since_ms = keyless_since(step, &device)?;
             let long = is_long(step.now_ms.saturating_sub(since_ms));
             let after_ms = if long { GIVEN_UP_AGAIN_MS } else { KEYLESS_AGAIN_MS };

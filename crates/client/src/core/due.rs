@@ -146,7 +146,7 @@ impl Core {
             .collect();
         let without: Vec<DeviceId> = put_off.iter().map(|(device, _)| *device).collect();
         let mut by_device: BTreeMap<(AccountId, DeviceId), Vec<BodyHash>> = BTreeMap::new();
-        for wanted in step.tx.bodies_to_ask(before_ms, &without, limit)? {
+        for wanted in step.tx.bodies_to_ask((before_ms, step.now_ms), &without, limit)? {
             step.tx.asked(&wanted.reference, step.now_ms)?;
             by_device.entry((wanted.account, wanted.device)).or_default().push(BodyHash(wanted.reference));
         }

@@ -11,7 +11,7 @@ use sotto_proto::{
 };
 
 use super::{
-    Core, CoreError, Step,
+    Core, CoreError, Drained, Step,
     lists::Sought,
     receive::count_nobodys,
     requests::Asked,
@@ -227,23 +227,26 @@ impl Core {
                 self.fates_again_ms = Some(step.now_ms);
             }
         }
-        let kept_ms = kept_ms(step)?;
-        let before_ms = step.now_ms.saturating_sub(kept_ms);
-        // What waits for its sender's list was not opened yet, however old it is; but no server can keep the keys from being wiped.
-        let put_off = step.tx.number(PUT_OFF)?;
-        if step.tx.all_held()? > 0 && put_off < MAX_PUT_OFF {
-            step.tx.set_number(PUT_OFF, put_off + 1)?;
-        } else {
-            step.tx.set_number(PUT_OFF, 0)?;
-            self.wipe_keys(step, kept_ms)?;
-        }
+        step.tx.set_number(PUT_OFF, step.tx.number(PUT_OFF)?.saturating_add(1))?;
+        self.wipe_due = true;
+        let before_ms = step.now_ms.saturating_sub(kept_ms(step)?);
         step.tx.forget_sent_bodies(before_ms)?;
         Ok(step.tx.forget_unblocked(before_ms)?)
     }
 
-    /// Wipes private keys that nothing can be sealed to any more that still arrives.
-    fn wipe_keys(&mut self, step: &mut Step<'_, '_>, kept_ms: u64) -> Result<(), CoreError> {
-        let before_ms = step.now_ms.saturating_sub(kept_ms);
+    /// Wipes private keys that nothing can be sealed to any more that still arrives: once all that waited in the mailbox has been
+    /// opened, however old it is. But no server can keep the keys from being wiped.
+    pub(super) fn wipe_keys(&mut self, step: &mut Step<'_, '_>) -> Result<(), CoreError> {
+        if !self.wipe_due {
+            return Ok(());
+        }
+        let unread = self.drained == Drained::No || step.tx.all_held()? > 0;
+        if unread && step.tx.number(PUT_OFF)? <= MAX_PUT_OFF {
+            return Ok(());
+        }
+        self.wipe_due = false;
+        step.tx.set_number(PUT_OFF, 0)?;
+        let before_ms = step.now_ms.saturating_sub(kept_ms(step)?);
         // Signed keys go only when the server has handed out others for as long as what was sealed to them may wait there.
         step.tx.wipe_prekeys(before_ms, before_ms.saturating_sub(PREKEY_LIFETIME_MS))?;
         let retention_ms = retention_ms(step)?;

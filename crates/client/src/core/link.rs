@@ -9,8 +9,8 @@ use sotto_proto::{
 };
 
 use super::{
-    Core, CoreError, Output, Step, account, chats, enrol::Login, requests::Asked, restore::Restoring,
-    retention::note_retention,
+    Core, CoreError, Drained, Output, Step, account, chats, enrol::Login, requests::Asked,
+    restore::Restoring, retention::note_retention,
 };
 use crate::{
     api::{ClientError, Connection, ErrorKind, Event, Fate, Reply},
@@ -89,7 +89,7 @@ impl Core {
         }
         self.password_again = account::AskAgain::default();
         self.ack_due = false;
-        self.drained_due = false;
+        self.drained = Drained::No;
         self.connection = Connection::Connecting;
     }
 
@@ -202,7 +202,7 @@ impl Core {
             }
             ServerFrame::Drained(drained) if self.up() => {
                 self.hole(step, drained.lost_through)?;
-                self.drained_due = true;
+                self.drained = Drained::Untold;
             }
             ServerFrame::Taken(taken) if self.up() => {
                 for tag in &taken.tags {
@@ -348,8 +348,8 @@ impl Core {
     /// Tells the faces that the mailbox is drained, once everything that was in it is shown: first messages wait for the
     /// list that confirms their sender.
     pub(super) fn tell_drained(&mut self, step: &mut Step<'_, '_>) {
-        if self.drained_due && !self.looking_up() {
-            self.drained_due = false;
+        if self.drained == Drained::Untold && !self.looking_up() {
+            self.drained = Drained::Told;
             step.event(Event::Drained);
         }
     }

@@ -40,7 +40,9 @@ use std::{
 
 use rand_core::CryptoRng;
 use sotto_crypto::DeviceSecret;
-use sotto_proto::{AccountId, DeviceId, FateTag, SignedCertificate, Username, frame::ClientFrame};
+use sotto_proto::{
+    AccountId, DeviceId, FateTag, SignedCertificate, Username, frame::ClientFrame, limits::DAY_MS,
+};
 use thiserror::Error;
 
 pub use account::WithKey;
@@ -104,9 +106,19 @@ const RESTORED: &str = "restored";
 /// The name of the number in `meta` that says when that was last noticed, Unix milliseconds; 0 for never.
 const RESTORED_MS: &str = "restored_ms";
 
-/// How far the clock may go back before all that was put off on a connection counts for nothing: far above any correction by a
-/// time daemon that slews.
-const SET_BACK_MS: u64 = 10_000;
+/// How far the clock may go back on a connection: what was put off waits for as much longer.
+const SET_BACK_MS: u64 = 10 * 60_000;
+/// How far it may go on between two inputs: there is one a day at least, for the daily work.
+const SET_FORWARD_MS: u64 = DAY_MS + 60 * 60_000;
+
+/// Whether everything that waited in the mailbox has come on this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    No,
+    /// The faces have not been told.
+    Untold,
+    Told,
+}
 
 /// The client's decisions. See the module's text for the contract.
 pub struct Core {
@@ -160,8 +172,9 @@ pub struct Core {
     server_ms: Option<(u64, u64)>,
     /// Whether something was committed that the server has not been told.
     ack_due: bool,
-    /// Whether everything that waited in the mailbox has come, and the faces have not been told.
-    drained_due: bool,
+    drained: Drained,
+    /// Whether private keys that are out of use are to be wiped.
+    wipe_due: bool,
     /// Whether the server lost what it had.
     restoring: Restoring,
     /// Copies that the server lost, found so far.
@@ -246,7 +259,8 @@ impl Core {
             blocks_again_ms: 0,
             server_ms: None,
             ack_due: false,
-            drained_due: false,
+            drained: Drained::No,
+            wipe_due: false,
             restoring: if tx.number(RESTORED)? == 0 { Restoring::No } else { Restoring::UnderWay },
             lost: Vec::new(),
             undelivered: Undelivered::default(),
@@ -282,18 +296,18 @@ impl Core {
         Ok(())
     }
 
-    /// Where the clock was set back, what was put off until some time would wait for that time to come again: the connection is
-    /// given up, and with the next one everything is due.
+    /// Where the clock was set back, what was put off until some time would wait for that time to come again; where it was set
+    /// forward, what is known of the server's clock is wrong. The connection is given up, and all begins anew with the next one.
     fn look_at_clock(&mut self, step: &mut Step<'_, '_>) {
         let set_back = step.now_ms.saturating_add(SET_BACK_MS) < self.now_ms;
+        let set_forward = self.now_ms > 0 && step.now_ms > self.now_ms.saturating_add(SET_FORWARD_MS);
         self.now_ms = step.now_ms;
-        if !set_back {
-            return;
+        if set_back {
+            (self.refilled_ms, self.recount_ms, self.held_looked_ms) = (0, None, 0);
+            self.asking.clear();
         }
-        (self.refilled_ms, self.recount_ms, self.held_looked_ms) = (0, None, 0);
-        self.asking.clear();
-        if !matches!(self.link, Link::Down | Link::Stopped) {
-            let error = ClientError::new(ErrorKind::Unreachable, "the clock of this machine was set back");
+        if (set_back || set_forward) && !matches!(self.link, Link::Down | Link::Stopped) {
+            let error = ClientError::new(ErrorKind::Unreachable, "the clock of this machine was set");
             self.close(step, error, true);
         }
     }
@@ -310,6 +324,7 @@ impl Core {
         let step = &mut Step { now_ms, rng, tx, out };
         self.acknowledge(step)?;
         self.upkeep(step)?;
+        self.wipe_keys(step)?;
         let wake_ms = self.pump(step)?;
         let blocks_ms = self.tell_blocks(step)?;
         let password_ms = self.ask_again_for_password(step)?;

@@ -1,6 +1,8 @@
 //! From an envelope in the mailbox to content. Whatever an envelope is, it is dealt with once: a row, a receipt, a
 //! count, and the cursor moves on in the same transaction. Nothing in a mailbox can block what comes after it.
 
+use std::ops::RangeInclusive;
+
 use sha2::{Digest, Sha256};
 use sotto_crypto::{OpenError, Opening, UnsealError, open_sender};
 use sotto_proto::{
@@ -336,7 +338,7 @@ impl Core {
         let own = self.me.account;
         let failed = reference(envelope).0;
         want(step, contact, device, failed, None)?;
-        if step.tx.failed_rows(&own, step.now_ms.saturating_sub(DAY_MS))? < MAX_UNATTRIBUTED {
+        if step.tx.failed_rows(&own, lately(step))? < MAX_UNATTRIBUTED {
             let reason = format!(
                 "a message was damaged on its way, so who sent it cannot be told; {} was asked whether it was theirs",
                 contact.username
@@ -350,7 +352,7 @@ impl Core {
     fn damaged(&mut self, step: &mut Step<'_, '_>, bytes: &[u8], stored_ms: u64) -> Result<(), CoreError> {
         count_nobodys(step, 1)?;
         let own = self.me.account;
-        if step.tx.failed_rows(&own, step.now_ms.saturating_sub(DAY_MS))? < MAX_UNATTRIBUTED {
+        if step.tx.failed_rows(&own, lately(step))? < MAX_UNATTRIBUTED {
             let failed = Sha256::digest(bytes).into();
             let reason = "a message was damaged on its way, and who sent it cannot be told";
             self.failed_row(step, own, own, false, failed, reason, stored_ms)?;
@@ -449,6 +451,11 @@ fn want(
         step.tx.want_body(&WantedBody { reference, account: contact.account, device, session })?;
     }
     Ok(())
+}
+
+/// The last day, Unix milliseconds. What came in the future, by a clock that was set back, is not of it.
+fn lately(step: &Step<'_, '_>) -> RangeInclusive<u64> {
+    step.now_ms.saturating_sub(DAY_MS)..=step.now_ms
 }
 
 /// Counts envelopes that were attributed to nobody.

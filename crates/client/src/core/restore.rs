@@ -95,7 +95,8 @@ impl Core {
     /// Whether the server's data was restored so lately that contacts whose account it lost may still come back.
     pub(super) fn lately_restored(step: &Step<'_, '_>) -> Result<bool, CoreError> {
         let restored_ms = step.tx.number(RESTORED_MS)?;
-        Ok(restored_ms > 0 && step.now_ms < restored_ms.saturating_add(OUTBOX_LIFETIME_MS))
+        let over_ms = restored_ms.saturating_add(OUTBOX_LIFETIME_MS);
+        Ok(restored_ms > 0 && (restored_ms..over_ms).contains(&step.now_ms))
     }
 
     /// The server's data was restored to before it stored these copies. They are sealed again under the same message

@@ -39,7 +39,7 @@ impl Undelivered {
             Fate::Stored => reason == Some(UNHEARD_OF),
             Fate::Refused | Fate::UnknownUser => {
                 let left = row.fate >= Some(Fate::Stored);
-                left || now_ms.saturating_sub(row.received_ms) > STILL_THERE_MS
+                left || now_ms.abs_diff(row.received_ms) > STILL_THERE_MS
             }
             _ => false,
         };

@@ -1,5 +1,7 @@
 //! The history: one row a message, in order of arrival; a row that could not be read keeps its place when it is healed.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::{Row, params};
 use sotto_proto::{AccountId, MessageId, Username};
 
@@ -255,11 +257,16 @@ impl Tx<'_> {
         self.count("SELECT count(*) FROM message WHERE conversation = ?1", params![account.0])
     }
 
-    /// Rows of a conversation since a time that cannot be read.
-    pub fn failed_rows(&self, conversation: &AccountId, since_ms: u64) -> Result<u64, StoreError> {
+    /// Rows of a conversation within a time that cannot be read.
+    pub fn failed_rows(
+        &self,
+        conversation: &AccountId,
+        received_ms: RangeInclusive<u64>,
+    ) -> Result<u64, StoreError> {
         self.count(
-            "SELECT count(*) FROM message WHERE conversation = ?1 AND problem IS NOT NULL AND received_ms >= ?2",
-            params![conversation.0, signed(since_ms)],
+            "SELECT count(*) FROM message
+             WHERE conversation = ?1 AND problem IS NOT NULL AND received_ms BETWEEN ?2 AND ?3",
+            params![conversation.0, signed(*received_ms.start()), signed(*received_ms.end())],
         )
     }
 

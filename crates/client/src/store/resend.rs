@@ -170,19 +170,21 @@ impl Tx<'_> {
         Ok(added > 0)
     }
 
-    /// Envelopes to ask for that were not asked for since `asked_before_ms`, without those of some devices.
+    /// Envelopes to ask for that were not asked for since `asked_before_ms` (nor later than now, by a clock that was set back),
+    /// without those of some devices.
     pub fn bodies_to_ask(
         &self,
-        asked_before_ms: u64,
+        (asked_before_ms, now_ms): (u64, u64),
         without: &[DeviceId],
         limit: u32,
     ) -> Result<Vec<WantedBody>, StoreError> {
         let without: Vec<u8> = without.iter().flat_map(|device| device.0).collect();
         self.all(
-            "SELECT reference, account, device, session FROM wanted_body WHERE asked_ms < ?1
+            "SELECT reference, account, device, session FROM wanted_body
+             WHERE (asked_ms < ?1 OR asked_ms > ?4)
              AND (instr(?3, device) = 0 OR (instr(?3, device) - 1) % 16 <> 0)
              ORDER BY account, device, reference LIMIT ?2",
-            params![signed(asked_before_ms), limit, without],
+            params![signed(asked_before_ms), limit, without, signed(now_ms)],
             wanted,
         )
     }
@@ -343,7 +345,7 @@ impl Tx<'_> {
     pub fn send_again(&self, reference: &[u8; 32], now_ms: u64) -> Result<bool, StoreError> {
         let changed = self.run(
             "UPDATE sent_body SET again_ms = ?2, again = again + 1
-             WHERE reference = ?1 AND again < ?3 AND (again = 0 OR again_ms <= ?4)",
+             WHERE reference = ?1 AND again < ?3 AND (again = 0 OR again_ms <= ?4 OR again_ms > ?2)",
             params![reference, signed(now_ms), MAX_AGAIN, signed(now_ms.saturating_sub(AGAIN_AFTER_MS))],
         )?;
         Ok(changed > 0)

@@ -141,6 +141,8 @@ pub struct Core {
     started_ms: Option<u64>,
     /// The time of the input that is being handled.
     now_ms: u64,
+    /// The latest of all, since the clock was set back.
+    latest_ms: u64,
 }
 
 impl Core {
@@ -185,18 +187,14 @@ impl Core {
             stopping: false,
             started_ms: None,
             now_ms: 0,
+            latest_ms: 0,
         })
     }
 
     /// Takes in what happened at `now_ms`, the server's clock in Unix milliseconds. Drain the outputs afterwards.
     pub fn handle(&mut self, now_ms: u64, input: Input) {
-        let set_back = now_ms < self.now_ms;
-        self.now_ms = now_ms;
-        if set_back {
-            self.set_back(now_ms);
-        }
+        let set_back = self.look_at_clock(now_ms);
         self.go_on(now_ms, set_back);
-        self.started_ms.get_or_insert(now_ms);
         match input {
             Input::Connected { connection, peer, challenge, exporter } => {
                 self.connected(now_ms, connection, Connection::new(peer, challenge, exporter));

@@ -24,6 +24,8 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Sweep {
     state: State,
+    /// Nothing expires before this time, Unix milliseconds.
+    kept_until_ms: u64,
     /// Reads of mailboxes under way.
     reads: usize,
     /// Readers that wait for the end of the sweep.
@@ -36,7 +38,14 @@ pub(super) struct Sweep {
 
 impl Sweep {
     pub(super) fn new() -> Self {
-        Self { state: State::Until(0), reads: 0, held: BTreeSet::new(), epoch: 0, looked_at: None }
+        Self {
+            state: State::Until(0),
+            kept_until_ms: 0,
+            reads: 0,
+            held: BTreeSet::new(),
+            epoch: 0,
+            looked_at: None,
+        }
     }
 
     pub(super) fn next_ms(&self) -> u64 {
@@ -66,8 +75,14 @@ impl Sweep {
         self.reads = self.reads.saturating_sub(1);
     }
 
+    /// Nothing expires before then.
+    pub(super) fn keep_until(&mut self, until_ms: u64) {
+        self.kept_until_ms = until_ms;
+    }
+
     /// The clock was set back.
     pub(super) fn set_back(&mut self, now_ms: u64) {
+        self.kept_until_ms = self.kept_until_ms.min(now_ms.saturating_add(INTERVAL_MS));
         if let State::Until(at_ms) = &mut self.state {
             *at_ms = now_ms.saturating_add(INTERVAL_MS).min(*at_ms);
         }
@@ -103,6 +118,9 @@ impl Core {
             self.waiting.sweep(now_ms, self.config.retention_ms);
             self.sweep_pending(now_ms);
             self.note_present(now_ms);
+            if now_ms < self.sweep.kept_until_ms {
+                return self.expired(now_ms, 0);
+            }
             self.call(Step::Expire, StoreCall::Expire(now_ms));
         }
     }

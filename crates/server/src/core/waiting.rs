@@ -83,6 +83,13 @@ impl Waiting {
         self.order.retain(|(_, tag)| entries.contains_key(tag));
     }
 
+    /// The clock was set back: what came in its future came now.
+    pub(super) fn set_back(&mut self, now_ms: u64) {
+        for (stored_ms, _) in self.order.iter_mut().rev().take_while(|(stored_ms, _)| *stored_ms > now_ms) {
+            *stored_ms = now_ms;
+        }
+    }
+
     /// Forgets what the store's own expiry has removed by `now_ms`.
     pub(super) fn sweep(&mut self, now_ms: u64, retention_ms: u64) {
         while let Some((stored_ms, tag)) = self.order.front().copied() {

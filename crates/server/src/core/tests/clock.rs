@@ -2,7 +2,7 @@
 
 use sotto_proto::{
     frame::{FateState, InviteEnd, InviteEnded, PasswordLogin, QueryFates},
-    limits::{DAY_MS, INVITE_TIMEOUT_MS},
+    limits::INVITE_TIMEOUT_MS,
 };
 
 use super::*;
@@ -77,16 +77,67 @@ fn what_nobody_fetches_expires_in_time() {
         bench.register(&bob);
         bench.now_ms = NOW;
         let submit = alice.submit(1, &[(&bob, 0)]);
-        let tags = vec![submit.envelopes[0].fate_tag];
+        let tag = submit.envelopes[0].fate_tag;
         bench.submitted(id, submit);
-        for (passed_ms, expected) in [(-1, FateState::Waiting), (2 * 60_000, FateState::Expired)] {
-            bench.now_ms = (NOW + bench.core.config.retention_ms).saturating_add_signed(passed_ms);
-            for _ in 0..3 {
-                bench.input(Input::Tick);
-            }
-            let query = ClientFrame::QueryFates(QueryFates { tags: tags.clone() });
-            let ServerFrame::Fates(fates) = bench.ask(id, query) else { panic!() };
-            assert_eq!(fates.states, [expected]);
+        for (passed_ms, expected) in
+            [(bench.core.config.retention_ms - 1, FateState::Waiting), (2 * 60_000, FateState::Expired)]
+        {
+            bench.pass(passed_ms);
+            bench.input(Input::Tick);
+            assert_eq!(fate(&mut bench, id, tag), expected);
         }
     }
+}
+
+/// Alice's session, and the tag of what she wrote to bob, who is away.
+fn with_message(bench: &mut Bench) -> (User, ConnectionId, FateTag) {
+    let (alice, id) = bench.online("alice", 1);
+    let bob = User::new("bob", 2);
+    bench.register(&bob);
+    let submit = alice.submit(1, &[(&bob, 0)]);
+    let tag = submit.envelopes[0].fate_tag;
+    bench.submitted(id, submit);
+    (alice, id, tag)
+}
+
+/// Bob does not come: only in the end it expires.
+fn expires_in_the_end(bench: &mut Bench, id: ConnectionId, tag: FateTag) {
+    bench.now_ms = NOW + DAY_MS;
+    bench.pass(2 * 60_000);
+    assert_eq!(fate(bench, id, tag), FateState::Waiting, "the clock is right again");
+    bench.pass(bench.core.config.retention_ms);
+    assert_eq!(fate(bench, id, tag), FateState::Expired, "nothing is kept for ever");
+}
+
+#[test]
+fn a_clock_that_goes_months_ahead_for_hours_removes_nothing_that_waits() {
+    let mut bench = bench_at(NOW);
+    let (_, id, tag) = with_message(&mut bench);
+    bench.pass(60 * 60_000);
+    assert!(!bench.log.iter().any(|line| line.contains("look whether the time is right")));
+    bench.now_ms = BEFORE_MS[1];
+    bench.input(Input::Tick);
+    assert!(bench.log.iter().any(|line| line.contains("look whether the time is right")));
+    bench.pass(23 * 60 * 60_000);
+    assert_eq!(fate(&mut bench, id, tag), FateState::Waiting);
+    expires_in_the_end(&mut bench, id, tag);
+}
+
+#[test]
+fn a_clock_that_is_months_ahead_at_the_start_has_minutes_to_be_set_right() {
+    let mut bench = bench_at(NOW);
+    let (alice, _, tag) = with_message(&mut bench);
+    bench.core = Core::new(CoreConfig::default(), &chain(), "hash of nobody".to_owned()).unwrap();
+    bench.now_ms = BEFORE_MS[1];
+    bench.input(Input::Tick);
+    bench.pass(9 * 60_000);
+    let (id, _) = bench.sign_in(&alice, 0);
+    assert_eq!(fate(&mut bench, id, tag), FateState::Waiting);
+    expires_in_the_end(&mut bench, id, tag);
+}
+
+fn fate(bench: &mut Bench, id: ConnectionId, tag: FateTag) -> FateState {
+    let query = ClientFrame::QueryFates(QueryFates { tags: vec![tag] });
+    let ServerFrame::Fates(fates) = bench.ask(id, query) else { panic!() };
+    fates.states[0]
 }

@@ -272,7 +272,7 @@ fn fates_are_told_and_expiry_raises_what_is_lost() {
         fates.states
     };
     assert_eq!(fate(&mut bench), [FateState::Waiting, FateState::Unknown]);
-    bench.now_ms += sotto_proto::limits::RETENTION_MS + 1;
+    bench.pass(sotto_proto::limits::RETENTION_MS + 1);
     for _ in 0..3 {
         bench.input(Input::Tick);
     }

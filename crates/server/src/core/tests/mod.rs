@@ -37,6 +37,7 @@ use sotto_proto::{
     },
     keys::ED25519_SPKI_PREFIX,
     keys::{AccountKey, DeviceKey},
+    limits::DAY_MS,
     login,
     prekey::{
         KemPrekey, OneTimePrekey, PrekeyId, PrekeyUpload, SignedPrekey, SignedPrekeyKind, Validity,
@@ -106,6 +107,15 @@ impl Bench {
         self.core.handle(self.now_ms, input);
         while let Some(output) = self.core.next_output() {
             self.perform(output);
+        }
+    }
+
+    /// Lets time pass, as a running server sees it.
+    fn pass(&mut self, ms: u64) {
+        let until_ms = self.now_ms + ms;
+        while self.now_ms < until_ms {
+            self.now_ms = until_ms.min(self.now_ms + DAY_MS / 2);
+            self.input(Input::Tick);
         }
     }
 
