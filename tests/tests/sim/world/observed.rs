@@ -16,7 +16,7 @@ pub(crate) enum Place {
     /// It waits in the mailbox since.
     Waiting { stored_ms: u64 },
     /// It was acked.
-    Taken { stored_ms: u64 },
+    Taken { stored_ms: u64, taken_ms: u64 },
     /// It was removed past its time.
     Expired { stored_ms: u64, removed_ms: u64 },
 }
@@ -108,7 +108,7 @@ impl World {
                     if let Some(seen) = observed.envelopes.get_mut(tag)
                         && let Place::Waiting { stored_ms } | Place::Expired { stored_ms, .. } = seen.place
                     {
-                        seen.place = Place::Taken { stored_ms };
+                        seen.place = Place::Taken { stored_ms, taken_ms: now_ms };
                     }
                 }
             }

@@ -287,7 +287,8 @@ impl Verdict<'_> {
         let retention_ms = self.town.world.config.retention_ms;
         self.copies(from, sent.row.message, to).iter().any(|copy| {
             let (stored_ms, since_ms) = match copy.place {
-                Place::Taken { stored_ms } => (stored_ms, stored_ms + retention_ms),
+                // After a sleep of all machines it may have been taken later still.
+                Place::Taken { stored_ms, taken_ms } => (stored_ms, taken_ms.max(stored_ms + retention_ms)),
                 // The sweep comes after the end of the retention time, and after a sleep of all machines later still.
                 Place::Expired { stored_ms, removed_ms } => (stored_ms, removed_ms),
                 Place::Waiting { .. } | Place::Sent => return false,
