@@ -1,6 +1,9 @@
 //! Clocks that are set while a device is connected, and machines that sleep for weeks.
 
-use sotto_client::{api::Fate, core::WithKey};
+use sotto_client::{
+    api::Fate,
+    core::{Input, WithKey},
+};
 use sotto_proto::{
     frame::{Bundles, ServerFrame},
     limits::DAY_MS,
@@ -11,6 +14,25 @@ use crate::world::{PASSWORD, World};
 /// How often a device has asked for something.
 fn asked(world: &World, index: usize, what: &str) -> usize {
     world.devices[index].asked.iter().filter(|asked| **asked == what).count()
+}
+
+#[test]
+fn a_clock_that_is_corrected_by_minutes_ends_no_connection_nor_does_a_day_without_a_word() {
+    let mut world = World::new(217);
+    let alice = world.person("alice");
+    world.pass(3 * DAY_MS);
+    for minutes in [9, 0] {
+        world.devices[alice].skew_ms = minutes * 60_000;
+        world.tell(alice, Input::Tick);
+        world.pass(2_000);
+    }
+    assert_eq!(asked(&world, alice, "Hello"), 1);
+    for (minutes, hellos) in [(11, 1), (0, 2)] {
+        world.devices[alice].skew_ms = minutes * 60_000;
+        world.tell(alice, Input::Tick);
+        world.pass(2_000);
+        assert_eq!(asked(&world, alice, "Hello"), hellos, "back by more than ten minutes is another matter");
+    }
 }
 
 #[test]

@@ -194,3 +194,17 @@ fn an_old_copy_of_the_folder_hides_nothing_from_a_reader_of_the_newer_one() {
     let waiting = older.read(alice.device, QueueNumber(0), usize::MAX).wait().unwrap();
     assert_eq!(waiting.len(), 3);
 }
+
+#[test]
+fn an_envelope_whose_file_is_lost_is_an_error_and_not_left_out() {
+    let engine = OnDisk::create(StoreConfig::default());
+    let (store, alice) = (engine.store(), Person::new("alice", 1));
+    alice.register(store);
+    let length = row::MAX_INLINE + 1;
+    put(store, 1, 1, (0..3).map(|number| envelope(alice.device, number, length)).collect());
+    let read = || store.read(alice.device, QueueNumber(0), usize::MAX).wait();
+    assert_eq!(read().unwrap().len(), 3);
+    let files: Vec<_> = fs::read_dir(engine.path().join("files")).unwrap().map(Result::unwrap).collect();
+    fs::remove_file(files[1].path()).unwrap();
+    assert!(matches!(read(), Err(StoreError::Damaged(_))));
+}
