@@ -43,12 +43,8 @@ impl Core {
         let (from, trust) = if unattributed {
             (String::new(), Trust::Unconfirmed)
         } else {
-            match self.name_of(tx, &stored.sender)? {
-                Some(known) => known,
-                // From the identity that the name had before another one was accepted for it.
-                None if stored.sender != stored.conversation => (conversation.clone(), Trust::Unconfirmed),
-                None => (format!("id:{}", stored.sender), Trust::Unconfirmed),
-            }
+            // Who is not known wrote in a conversation of their own, or had its name before another identity was accepted for it.
+            self.name_of(tx, &stored.sender)?.unwrap_or_else(|| (conversation.clone(), Trust::Unconfirmed))
         };
         let unreached = match stored.fate {
             None => Vec::new(),

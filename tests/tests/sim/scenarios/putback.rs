@@ -311,3 +311,42 @@ fn a_message_whose_last_copy_is_refused_when_it_is_sent_again_is_not_said_to_be_
     assert_ne!(world.fate(alice, message), Fate::Stored);
     assert!(world.warnings(alice).contains("a message to bob did not arrive"), "{}", world.warnings(alice));
 }
+
+#[test]
+fn a_server_that_goes_back_again_and_again_has_what_it_lost_sent_again_every_ten_minutes_at_most() {
+    let mut world = World::new(618);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.pass(5_000);
+    world.disconnect(bob);
+    let copy = world.store.copy(1_000_000);
+    let message = world.send(alice, "bob", "two");
+    for _ in 0..30 {
+        world.put_back(copy.copy(1_000_000));
+        world.connect(alice);
+        world.pass(60_000);
+    }
+    let noticed = world.warnings(alice).matches("the server has lost").count();
+    assert!((3..=4).contains(&noticed), "{noticed} times in half an hour");
+    world.connect(bob);
+    world.pass(11 * 60_000);
+    assert_eq!(world.said(bob), ["alice: one", "alice: two"]);
+    assert_eq!(world.fate(alice, message), Fate::Delivered);
+}
+
+#[test]
+fn a_contact_that_the_server_lost_is_looked_for_less_and_less_often() {
+    let mut world = World::new(619);
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    world.send(alice, "bob", "one");
+    world.pass(5_000);
+    world.crash(bob);
+    world.forget_everything();
+    world.register_again(alice);
+    world.connect(alice);
+    world.send(alice, "bob", "two");
+    world.devices[alice].asked.clear();
+    world.pass(60 * 60_000);
+    let asked = world.devices[alice].asked.iter().filter(|frame| **frame == "LookupLists").count();
+    assert!((8..=12).contains(&asked), "{asked} in an hour: after 1, 2, 4, 8, and then every 10 minutes");
+}
