@@ -32,20 +32,20 @@ impl Core {
             )));
         }
         if set_back {
-            self.set_back(now_ms);
+            self.set_back(latest_ms, now_ms);
         }
         set_back
     }
 
     /// Nothing waits for longer than it would if it had begun now.
-    fn set_back(&mut self, now_ms: u64) {
+    fn set_back(&mut self, before_ms: u64, now_ms: u64) {
         self.started_ms = self.started_ms.map(|started_ms| started_ms.min(now_ms));
         let latest_ms = now_ms.saturating_add(LOGIN_TIMEOUT_MS);
         for (due_ms, _) in &mut self.logins_due {
             *due_ms = latest_ms.min(*due_ms);
         }
         self.chats.end_by(now_ms.saturating_add(INVITE_TIMEOUT_MS));
-        self.sweep.set_back(now_ms);
+        self.sweep.set_back(before_ms, now_ms);
         self.tries.set_back(now_ms);
         self.pending.set_back(now_ms);
         self.waiting.set_back(now_ms);

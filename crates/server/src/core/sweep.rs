@@ -80,9 +80,10 @@ impl Sweep {
         self.kept_until_ms = until_ms;
     }
 
-    /// The clock was set back.
-    pub(super) fn set_back(&mut self, now_ms: u64) {
-        self.kept_until_ms = self.kept_until_ms.min(now_ms.saturating_add(INTERVAL_MS));
+    /// The clock was set back from `before_ms`. What is kept is kept for as long as before: it may still be far ahead.
+    pub(super) fn set_back(&mut self, before_ms: u64, now_ms: u64) {
+        let left_ms = self.kept_until_ms.saturating_sub(before_ms);
+        self.kept_until_ms = now_ms.saturating_add(left_ms);
         if let State::Until(at_ms) = &mut self.state {
             *at_ms = now_ms.saturating_add(INTERVAL_MS).min(*at_ms);
         }
