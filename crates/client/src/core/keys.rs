@@ -23,9 +23,10 @@ use crate::store::{PrekeySlot, StoreError};
 /// The name of the number in `meta` that says when the daily work was last done, Unix milliseconds.
 const UPKEEP: &str = "upkeep";
 
-/// The number of days in a row on which private keys were not wiped because something waited for its sender's list, and the most.
+/// The number of days in a row on which private keys were due to be wiped and were not, for something that waits had not been read,
+/// and the most.
 /// Days on which this device does not run do not count: a device that was away has to see what waits before its keys go.
-const PUT_OFF: &str = "wipe put off";
+pub(super) const PUT_OFF: &str = "wipe put off";
 const MAX_PUT_OFF: u64 = 60;
 
 /// How long a connection has to stand before what waits for a list is given up: the list is asked for every minute.

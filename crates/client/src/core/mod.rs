@@ -260,7 +260,7 @@ impl Core {
             server_ms: None,
             ack_due: false,
             drained: Drained::No,
-            wipe_due: false,
+            wipe_due: tx.number(keys::PUT_OFF)? > 0,
             restoring: if tx.number(RESTORED)? == 0 { Restoring::No } else { Restoring::UnderWay },
             lost: Vec::new(),
             undelivered: Undelivered::default(),

@@ -2,10 +2,14 @@
 
 use std::cell::Cell;
 
+use sotto_client::{
+    core::Input,
+    store::{PrekeySlot, StoreError},
+};
 use sotto_proto::{
     frame::{ErrorCode, ErrorReply, KeyCounts, ServerFrame},
     limits::{DAY_MS, MAX_ONE_TIME_KEM_PREKEYS, MAX_ONE_TIME_PREKEYS, REFILL_BELOW},
-    prekey::PrekeyCounts,
+    prekey::{PrekeyCounts, PrekeyId},
 };
 
 use crate::world::World;
@@ -130,4 +134,40 @@ fn one_time_keys_are_made_again_as_soon_as_fewer_than_twenty_of_a_kind_are_left(
     assert_eq!(left_after(1), (full.0 - claims - 1, full.1));
     assert_eq!(left_after(full.0 - claims - 1 - REFILL_BELOW), (REFILL_BELOW, full.1));
     assert_eq!(left_after(1), (full.0, full.1 - 1));
+}
+
+/// On which day the first signed key is gone. It is replaced after a week, and due to be wiped after 60 days more. Each day the
+/// device's program runs twice: first without a connection, then with one.
+fn wiped_on(world: &mut World, index: usize) -> Option<u32> {
+    (1..150).find(|_| {
+        for connected in [false, true] {
+            world.crash(index);
+            world.start(index);
+            world.tell(index, Input::Tick);
+            if connected {
+                world.connect(index);
+            }
+            world.pass(60_000);
+        }
+        world.crash(index);
+        world.pass(DAY_MS - 120_000);
+        let key: Result<_, StoreError> =
+            world.devices[index].store.transaction(|tx| tx.prekey(PrekeySlot::Signed, PrekeyId(1)));
+        key.unwrap().is_none()
+    })
+}
+
+#[test]
+fn keys_are_wiped_when_what_waited_has_come_however_the_day_began_and_at_last_where_the_server_never_says_so()
+{
+    for (drained, expected) in [(true, 67..=70), (false, 100..=130)] {
+        let mut world = World::new(358);
+        let alice = world.person("alice");
+        world.tamper = Some(Box::new(move |_, frame| match frame {
+            ServerFrame::Drained(_) if !drained => None,
+            frame => Some(frame),
+        }));
+        let day = wiped_on(&mut world, alice).expect("wiped at last");
+        assert!(expected.contains(&day), "{day} days, {drained}");
+    }
 }
