@@ -68,27 +68,6 @@ fn wrong_passwords_lock_nobody_out_for_longer() {
     }
 }
 
-#[test]
-fn what_nobody_fetches_expires_in_time() {
-    for before_ms in BEFORE_MS {
-        let mut bench = bench_at(before_ms);
-        let (alice, id) = bench.online("alice", 1);
-        let bob = User::new("bob", 2);
-        bench.register(&bob);
-        bench.now_ms = NOW;
-        let submit = alice.submit(1, &[(&bob, 0)]);
-        let tag = submit.envelopes[0].fate_tag;
-        bench.submitted(id, submit);
-        for (passed_ms, expected) in
-            [(bench.core.config.retention_ms - 1, FateState::Waiting), (2 * 60_000, FateState::Expired)]
-        {
-            bench.pass(passed_ms);
-            bench.input(Input::Tick);
-            assert_eq!(fate(&mut bench, id, tag), expected);
-        }
-    }
-}
-
 /// Alice's session, and the tag of what she wrote to bob, who is away.
 fn with_message(bench: &mut Bench) -> (User, ConnectionId, FateTag) {
     let (alice, id) = bench.online("alice", 1);
@@ -98,6 +77,28 @@ fn with_message(bench: &mut Bench) -> (User, ConnectionId, FateTag) {
     let tag = submit.envelopes[0].fate_tag;
     bench.submitted(id, submit);
     (alice, id, tag)
+}
+
+fn fate(bench: &mut Bench, id: ConnectionId, tag: FateTag) -> FateState {
+    let query = ClientFrame::QueryFates(QueryFates { tags: vec![tag] });
+    let ServerFrame::Fates(fates) = bench.ask(id, query) else { panic!() };
+    fates.states[0]
+}
+
+#[test]
+fn what_nobody_fetches_expires_in_time() {
+    for before_ms in BEFORE_MS {
+        let mut bench = bench_at(before_ms);
+        bench.now_ms = NOW;
+        let (_, id, tag) = with_message(&mut bench);
+        for (passed_ms, expected) in
+            [(bench.core.config.retention_ms - 1, FateState::Waiting), (2 * 60_000, FateState::Expired)]
+        {
+            bench.pass(passed_ms);
+            bench.input(Input::Tick);
+            assert_eq!(fate(&mut bench, id, tag), expected);
+        }
+    }
 }
 
 /// Bob does not come: only in the end it expires.
@@ -140,10 +141,4 @@ fn a_clock_that_is_months_ahead_at_the_start_has_minutes_to_be_set_right() {
     let (id, _) = bench.sign_in(&alice, 0);
     assert_eq!(fate(&mut bench, id, tag), FateState::Waiting);
     expires_in_the_end(&mut bench, id, tag);
-}
-
-fn fate(bench: &mut Bench, id: ConnectionId, tag: FateTag) -> FateState {
-    let query = ClientFrame::QueryFates(QueryFates { tags: vec![tag] });
-    let ServerFrame::Fates(fates) = bench.ask(id, query) else { panic!() };
-    fates.states[0]
 }
